@@ -876,7 +876,8 @@ def open_session(settings, data, streams):
         saver = tf.train.Saver(max_to_keep=None)
         sess = tf.Session(graph=graph)
         sess.run(tf.global_variables_initializer())
-    return Session(sess, gan, optimizers, networks, saver, network_variables(), finite)
+        variables = network_variables()
+    return Session(sess, gan, optimizers, networks, saver, variables, finite)
 
 
 def versions():
@@ -1041,6 +1042,7 @@ def train_run(folder, settings, data, state, stop):
         drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
         session = open_session(settings, data, streams)
         stack.callback(session.sess.close)
+        stack.enter_context(session.sess.graph.as_default())
         describe(folder, settings, data, session)
         if state:
             restore_checkpoint(folder, session, streams, state)
@@ -1166,7 +1168,8 @@ def sample_only(folder, settings, state, n):
         raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
     data, streams = recall_data(settings), make_streams(settings['seed'])
     session = open_session(settings, data, streams)
-    restore_checkpoint(folder, session, streams, state)
+    with session.sess.graph.as_default():
+        restore_checkpoint(folder, session, streams, state)
     write_samples(folder/'generated_samples.csv', session, data, settings, n)
     say(f'{n} samples of the generator after {state["iteration"]} iterations are in {folder/"generated_samples.csv"}')
 
