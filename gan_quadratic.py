@@ -344,7 +344,7 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
 def mean_distance(a, b):
     """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
     total = 0.
-    for rows in np.array_split(a, math.ceil(len(a)*len(b)/500_000)):  # pieces that fit the processor's cache
+    for rows in np.array_split(a, math.ceil(len(a)*len(b)/100_000)):  # pieces that stay in the cache
         squares = (np.square(rows[:, None, k] - b[:, k]) for k in range(b.shape[1]))
         total += np.sqrt(sum(squares)).sum(dtype=np.float64)
     return total/(len(a)*len(b))
@@ -951,14 +951,16 @@ def fixed_inputs(settings, data, streams):
     margin = 0.15*(data.high - data.low)
     low, high = data.low - margin, data.high + margin
     X, Z = judged, sample_Z(len(judged), noise_dim, streams['judged'])
-    drawn = dict(training=training, real=pictured, low=low, high=high, image=np.array(data.image or [], int))
+    drawn = dict(training=training, real=pictured, low=low, high=high, names=data.columns, image=data.image or [])
     if dim == 2:
         plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
         grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
         grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
         X, Z = np.concatenate([X, plane]), np.concatenate([Z, grid])
         drawn['noise'] = grid[:, :2]
-    return dict(judged=judged, X=data.to_networks(X), Z=Z), drawn
+    distance = None if data.image else energy_distance_to(judged)  # of images it says little
+    drawn['floor'] = distance(training[:JUDGED_ROWS]) if distance else np.nan
+    return dict(judged=judged, X=data.to_networks(X), Z=Z), distance, drawn
 
 
 def check_finite(session, losses, iteration, learning_rate):
@@ -1033,10 +1035,9 @@ def train_run(folder, settings, data, state, stop):
     for name in {'snapshots', 'checkpoint', *(os.path.dirname(name) for name in frames(settings, dim))}:
         (folder/name).mkdir(exist_ok=True)
     streams = make_streams(settings['seed'])
-    fixed, arrays = fixed_inputs(settings, data, streams)
+    fixed, distance, arrays = fixed_inputs(settings, data, streams)
     with whole_file(folder/'snapshots/data.npz') as file:
         np.savez(file, **arrays)
-    distance = None if data.image else energy_distance_to(fixed['judged'])
 
     with contextlib.ExitStack() as stack:
         drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None

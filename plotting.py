@@ -1,0 +1,520 @@
+"""Draws the pictures of a run from the numbers in its folder; a process of its own, which knows nothing of training.
+
+    python plotting.py DIR        every picture of the run in DIR, anew (DIR: outputs where none is given)
+
+Read it from the top: colours and markers, the axes that data are drawn on, one function per picture, the table that
+says which function draws which file, and the one path by which every picture gets to disk.
+"""
+import argparse
+import json
+import logging
+import math
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.collections import PolyCollection  # noqa: E402
+from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import FancyArrowPatch  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from gan_quadratic import (PICTURES, SNAPSHOT, Failure, UsageError, frames, numbered, read_json,  # noqa: E402
+                           read_rows, say, whole_file)
+
+REAL, GENERATED = '#0072b2', '#d55e00'  # told apart by the colour-blind too; the same in every picture
+BETWEEN = LinearSegmentedColormap.from_list('generated to real', [GENERATED, '#ffffff', REAL])
+# Before an update a marker is large and open, after it small and filled: where both coincide both are seen.
+BEFORE = dict(markersize=8, fillstyle='none', markeredgewidth=0.9)
+AFTER = dict(markersize=3, markeredgewidth=0)
+SHAPES = {REAL: 'o', GENERATED: 's'}
+GIF_SECONDS = 20
+
+
+# ------------------------------------------------------------------------------------------------ axes and points
+
+def new_figure(width=6.4, height=4.8):
+    figure = Figure((width, height), dpi=100)
+    FigureCanvasAgg(figure)  # draws without a display
+    return figure
+
+
+def data_axes(figure, data, where=111):
+    """Axes for rows of data [n, dim] that keep their limits: one in two or three dimensions, of more columns each pair
+    of the first four. Returns a list of (axes, columns on it)."""
+    low, high, names = data['low'], data['high'], data['names']
+    dim = len(low)
+    if dim > 3:
+        pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+        axes = [(figure.add_subplot(2, 3, k + 1), pair) for k, pair in enumerate(pairs)]
+        figure.subplots_adjust(0.1, 0.16, 0.98, 0.9, 0.4, 0.35)
+    else:
+        axes = [(figure.add_subplot(where, projection='3d' if dim == 3 else None), tuple(range(dim)))]
+    for ax, columns in axes:
+        for axis, column in zip('xyz', columns):
+            getattr(ax, f'set_{axis}lim')(low[column], high[column])
+            getattr(ax, f'set_{axis}label')(names[column])
+        if dim == 1:
+            ax.set(ylim=(0, 1), ylabel='share of samples below')
+        elif dim == 2 and 0.5 < np.divide(*(high - low)) < 2:
+            ax.set_aspect('equal')
+    return axes
+
+
+def points(axes, colour, label, marker=None, **style):
+    """A series of points on `data_axes`. Returns its artists, and the function that puts rows [n, dim] in their place."""
+    lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=colour, marker=marker or SHAPES[colour],
+                     label=label, animated=True, **style)[0] for ax, columns in axes]
+
+    def put(rows):
+        for line, (_, columns) in zip(lines, axes):
+            if len(columns) == 3:
+                line.set_data_3d(*rows[:, columns].T)
+            elif len(columns) == 2:
+                line.set_data(*rows[:, columns].T)
+            else:
+                line.set_data(np.sort(rows[:, 0]), np.linspace(0, 1, len(rows)))
+    return lines, put
+
+
+def legend_below(figure, axes, columns=2):
+    """A legend under the axes, where it hides no points."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc='lower center', ncols=columns, frameon=False, fontsize=9)
+
+
+def round_limits(ax, *clouds):
+    """Limits at round numbers around clouds of points [n, 2], so that they seldom change from picture to picture."""
+    values = np.concatenate(clouds)
+    for low, high, set_limits in zip(values.min(axis=0), values.max(axis=0), (ax.set_xlim, ax.set_ylim)):
+        margin = 0.04*(high - low) or 1
+        ticks = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin)
+        set_limits(ticks[0], ticks[-1])
+
+
+# ------------------------------------------------------------------------------ pictures of each snapshot
+# Each function prepares a figure once and returns the function that, given a snapshot's arrays and its iteration,
+# puts everything that moves in its place and returns those artists.
+
+def samples(figure, data):
+    """Real against generated samples."""
+    if len(data['image']):
+        return image_grids(figure, data)
+    figure.subplots_adjust(0.13, 0.17, 0.97, 0.91)
+    axes = data_axes(figure, data)
+    real, put_real = points(axes, REAL, 'Real samples', markersize=4, fillstyle='none', markeredgewidth=0.8)
+    generated, put_generated = points(axes, GENERATED, 'Generated samples', markersize=3, markeredgewidth=0)
+    legend_below(figure, axes[0][0])
+    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
+    outside = figure.text(0.98, 0.03, '', ha='right', fontsize=8, color='0.4', animated=True)
+    put_real(data['real'])
+
+    def update(shot, iteration):
+        put_generated(shot['generated'])
+        title.set_text(f'Samples at Iteration {iteration}')
+        beyond = int(np.any((shot['generated'] < data['low']) | (shot['generated'] > data['high']), axis=1).sum())
+        outside.set_text(f'{beyond} outside' if beyond else '')
+        return [*real, *generated, title, outside]
+    return update
+
+
+def tiled(rows, image):
+    """Up to 64 rows of pixels as one picture, 8 by 8, in [0, 1]."""
+    tiles = np.zeros([64, *image])
+    tiles[:len(rows)] = rows[:64].reshape(-1, *image)
+    return np.concatenate([np.concatenate(list(line), axis=1) for line in tiles.reshape(8, 8, *image)])
+
+
+def image_grids(figure, data):
+    """Images, real beside generated."""
+    figure.subplots_adjust(0.02, 0.02, 0.98, 0.86, 0.04)
+    low, high = data['low'].min(), data['high'].max()
+
+    def scaled(rows):
+        return np.clip((tiled(rows, data['image']) - low)/(high - low), 0, 1)
+    shown = []
+    for k, words in enumerate(('Real samples', 'Generated samples')):
+        ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
+        ax.set_title(words, color=(REAL, GENERATED)[k], fontsize=10)
+        shown.append(ax.imshow(scaled(data['real']), cmap='gray', vmin=0, vmax=1, animated=True))
+    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
+
+    def update(shot, iteration):
+        shown[1].set_data(scaled(shot['generated']))
+        title.set_text(f'Samples at Iteration {iteration}')
+        return [*shown, title]
+    return update
+
+
+def transform(figure, data, step):
+    """The feature space h3 of real and of generated samples, before and after the update of network `step`."""
+    figure.subplots_adjust(0.12, 0.21, 0.97, 0.92)
+    ax = figure.add_subplot(xlabel='feature 1', ylabel='feature 2')
+    series = [points([(ax, (0, 1))], colour, f'{words} Data {when} {step} step', **style)
+              for colour, words in ((REAL, 'Real'), (GENERATED, 'Generated'))
+              for when, style in (('Before', BEFORE), ('After', AFTER))]
+    legend_below(figure, ax)
+    title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
+
+    def update(shot, iteration):
+        before, after = shot['features'][dict(D=slice(0, 2), G=slice(1, 3))[step]]
+        clouds = before[0], after[0], before[1], after[1]
+        round_limits(ax, *clouds)
+        for (_, put), cloud in zip(series, clouds):
+            put(cloud)
+        title.set_text(f'Transformed Features at Iteration {iteration}')
+        return [line for lines, _ in series for line in lines] + [title]
+    return update
+
+
+def centroids(figure, data, step):
+    """The centroids of those four clouds; beside them, enlarged, how far the update moved each, from a common origin."""
+    figure.subplots_adjust(0.1, 0.27, 0.98, 0.86, 0.28)
+    ax = figure.add_subplot(1, 2, 1, xlabel='feature 1', ylabel='feature 2')
+    near = figure.add_subplot(1, 2, 2, xlabel='move along feature 1', ylabel='move along feature 2')
+    ax.set_title('where they are', fontsize=10)
+    near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
+    series = [points([(ax, (0, 1))], colour, f'{words} Data {when} {step} step', **style)
+              for colour, words in ((REAL, 'Real'), (GENERATED, 'Generated'))
+              for when, style in (('Before', dict(BEFORE, markersize=13, markeredgewidth=1.5)), ('After', dict(AFTER, markersize=7)))]
+    moves = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=14, shrinkA=0, shrinkB=0, color=colour,
+                             linewidth=width, animated=True) for colour, width in ((REAL, 3), (GENERATED, 1.8))]
+    paths = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=12, shrinkA=0, shrinkB=0, color=colour,
+                             animated=True) for colour in (REAL, GENERATED)]
+    for arrow in moves:
+        near.add_patch(arrow)
+    for arrow in paths:
+        ax.add_patch(arrow)
+    rest = near.plot([0], [0], 'o', color=REAL, markersize=5, animated=True)[0]
+    toward = near.plot([], [], '--', color='0.5', linewidth=1, animated=True, label='from generated toward real')[0]
+    handles, labels = (sum(pair, []) for pair in zip(*(a.get_legend_handles_labels() for a in (ax, near))))
+    figure.legend(handles, labels, loc='lower center', ncols=2, frameon=False, fontsize=9)
+    title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
+
+    def update(shot, iteration):
+        before, after = shot['features'][dict(D=slice(0, 2), G=slice(1, 3))[step]].mean(axis=2)
+        round_limits(ax, before, after)
+        for (_, put), centroid in zip(series, (before[0], after[0], before[1], after[1])):
+            put(centroid[None])
+        reach = max(np.abs(after - before).max(), 1e-12)
+        reach = next(k for k in (10**math.floor(math.log10(reach))*np.array([1, 2, 5, 10, 20])) if k > 1.05*reach)
+        near.set(xlim=(-reach, reach), ylim=(-reach, reach))
+        toward.set_data(*np.stack([[0, 0], 3*reach*(before[0] - before[1])/(np.linalg.norm(before[0] - before[1]) or 1)]).T)
+        for path, move, start, end in zip(paths, moves, before, after):
+            path.set_positions(start, end)
+            move.set_positions((0, 0), end - start)
+        title.set_text(f'Centroid of Transformed Features at Iteration {iteration}')
+        shown = [line for lines, _ in series for line in lines]
+        # an arrow needs a length; the head of a short one would hide the markers
+        width = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
+        shown += [p for p, s, e in zip(paths, before, after) if np.abs((e - s)/width).max() > 0.05]
+        shown += [toward, rest] + [m for m, s, e in zip(moves, before, after) if np.any(e != s)]
+        return [*shown, title]
+    return update
+
+
+def decision(figure, data):
+    """D(x) over the data's plane, with the contour where the discriminator cannot tell, and samples over it."""
+    figure.subplots_adjust(0.13, 0.17, 0.99, 0.91)
+    (ax, _), = axes = data_axes(figure, data)
+    side = 64
+    (left, bottom), (right, top) = data['low'], data['high']
+    heat = ax.imshow(np.zeros([side, side]), cmap=BETWEEN, vmin=0, vmax=1, origin='lower', aspect=ax.get_aspect(),
+                     extent=(left, right, bottom, top), interpolation='bilinear', animated=True)
+    bar = figure.colorbar(heat, ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
+    bar.solids.set_animated(False)
+    real, put_real = points(axes, REAL, 'Real samples', markersize=5, markeredgecolor='white', markeredgewidth=0.5)
+    generated, put_generated = points(axes, GENERATED, 'Generated samples', markersize=5, markeredgecolor='black',
+                                      markeredgewidth=0.5)
+    legend_below(figure, ax)
+    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
+    put_real(data['real'])
+    contours = []
+
+    def update(shot, iteration):
+        values = shot['decision'].reshape(side, side)
+        heat.set_data(values)
+        while contours:
+            contours.pop().remove()
+        if values.min() < 0.5 < values.max():
+            contours.append(ax.contour(np.linspace(left, right, side), np.linspace(bottom, top, side), values, [0.5],
+                                       colors='black', linewidths=1.2))
+        put_generated(shot['generated'])
+        title.set_text(f'Discriminator at Iteration {iteration}')
+        return [heat, *contours, *real, *generated, title]
+    return update
+
+
+def mapping(figure, data):
+    """A regular grid of noise, coloured by position, and its image under the generator: overlaps show as darker folds."""
+    figure.subplots_adjust(0.1, 0.12, 0.97, 0.84, 0.3)
+    noise = data['noise']
+    side = round(len(noise)**0.5)
+    flat = figure.add_subplot(1, 2, 1, xlabel='Z, first value', ylabel='Z, second value', aspect='equal',
+                              xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+    flat.set_title('noise', fontsize=10)
+    (ax, _), = data_axes(figure, data, 122)
+    ax.set_title('what the generator makes of it', fontsize=10)
+    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
+    u = (noise + 1)/2
+    if noise.shape[1] == 1:  # a line of noise becomes a line of points
+        colours = np.stack([u[:, 0], 0.35 + 0*u[:, 0], 1 - u[:, 0]], axis=1)
+        flat.scatter(noise[:, 0], 0*noise[:, 0], c=colours, s=12)
+        image = ax.scatter(0*noise[:, 0], 0*noise[:, 0], c=colours, s=12, animated=True)
+        return lambda shot, iteration: (image.set_offsets(shot['mapping']),
+                                        title.set_text(f'Generator at Iteration {iteration}'), [image, title])[-1]
+
+    def quads(values):
+        v = values.reshape(side, side, -1)
+        return np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=2).reshape(-1, 4, v.shape[2])
+    middle = quads(u).mean(axis=1)
+    colours = np.stack([middle[:, 0], 0.75*middle[:, 1], 1 - middle[:, 0]], axis=1)
+    flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
+    image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45, animated=True)
+    ax.add_collection(image, autolim=False)
+
+    def update(shot, iteration):
+        image.set_verts(quads(shot['mapping']))
+        title.set_text(f'Generator at Iteration {iteration}')
+        return [image, title]
+    return update
+
+
+# ------------------------------------------------------------------------------------- pictures of the whole run
+
+def draw_training_data(folder, settings, data):
+    figure = new_figure()
+    if len(data['image']):
+        ax = figure.add_subplot(xticks=[], yticks=[])
+        ax.imshow(tiled(data['training'], data['image']), cmap='gray')
+        ax.set_title('Training data')
+    else:
+        figure.subplots_adjust(0.13, 0.12, 0.97, 0.92)
+        axes = data_axes(figure, data)
+        lines, put = points(axes, REAL, 'Real samples', markersize=2, markeredgewidth=0)
+        put(data['training'])
+        for line in lines:
+            line.set_animated(False)
+        figure.suptitle(f'Training data: {len(data["training"])} samples', fontsize=12)
+    save(figure, folder/'training_data.png')
+
+
+def draw_training_loss(folder, settings, data):
+    rows = np.array([list(row.values()) for row in read_rows(folder/'loss_logs.csv')])
+    figure = new_figure(7.4, 4.8)
+    figure.subplots_adjust(0.09, 0.19, 0.98, 0.92)
+    ax = figure.add_subplot(xlabel='iteration', ylabel='loss', title='Training Loss')
+    smooth = max(1, len(rows)//200)
+    kernel = np.ones(smooth)/smooth
+    # the dark colours of the rooms that the two networks live in: D judges, G makes what is generated
+    for column, colour, words, level, name in ((1, '#333333', 'Discriminator', 2*math.log(2), '2 ln 2'),
+                                               (2, GENERATED, 'Generator', math.log(2), 'ln 2')):
+        ax.plot(rows[:, 0], rows[:, column], color=colour, linewidth=0.5, alpha=0.25)
+        ax.plot(np.convolve(rows[:, 0], kernel, 'valid'), np.convolve(rows[:, column], kernel, 'valid'), color=colour,
+                linewidth=1.6, label=f'{words} loss, mean of {smooth} rows')
+        ax.axhline(level, color=colour, linewidth=1, linestyle='--', label=f'equilibrium, {name} = {level:.4f}')
+    top = max(2., 1.15*np.quantile(rows[:, 1:], 0.98))
+    ax.set(ylim=(0, top), xlim=(0, rows[-1, 0] or 1))
+    beyond = int((rows[:, 1:] > top).any(axis=1).sum())
+    if beyond:
+        figure.text(0.98, 0.935, f'{beyond} of {len(rows)} rows reach above', ha='right', fontsize=8, color='0.4')
+    legend_below(figure, ax)
+    save(figure, folder/'training_loss.png')
+
+
+def draw_metrics(folder, settings, data):
+    """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
+    rows = read_rows(folder/'metrics.csv')
+    columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
+    iteration = columns['Iteration']
+    dark = '#333333'
+    panels = [  # title, scale, series of (column, label, colour), dashed levels of (value, colour)
+        ('Losses', 'linear', [('Discriminator Loss Mean', 'discriminator', dark), ('Generator Loss Mean', 'generator', GENERATED)],
+         [(2*math.log(2), dark), (math.log(2), GENERATED)]),
+        ('Spread of the losses', 'log', [('Discriminator Loss Spread', 'discriminator', dark), ('Generator Loss Spread', 'generator', GENERATED)], []),
+        ('Mean D(x)', 'linear', [('D on Real', 'on real', REAL), ('D on Generated', 'on generated', GENERATED)], [(0.5, '0.4')]),
+        ('Energy distance', 'log', [('Energy Distance', 'generated to real', GENERATED)], [(float(data['floor']), REAL)]),
+        ('Curve residual', 'log', [('Curve Residual', 'median |y - f(x)|', GENERATED)], []),
+        ('Coverage of the x range', 'linear', [('Coverage', 'share of bins', GENERATED)], [(1, REAL)]),
+        ('Mixing of the features', 'log', [('Feature Mixing', 'distance of the clouds', dark)], []),
+        ('Distance of the centroids', 'log', [('Centroid Distance Before', 'before G step', '0.6'), ('Centroid Distance After', 'after', GENERATED)], []),
+        ('Largest move of a real feature in a G step', 'linear', [('Largest Real Move', 'must be 0', REAL)], [(0, '0.4')]),
+    ]
+    figure = new_figure(11, 8)
+    figure.subplots_adjust(0.06, 0.07, 0.985, 0.92, 0.22, 0.42)
+    for k, (title, scale, series, levels) in enumerate(panels):
+        ax = figure.add_subplot(3, 3, k + 1)
+        ax.set_title(title, fontsize=10)
+        shown = [columns[name] for name, _, _ in series if np.isfinite(columns[name]).any()]
+        if not shown:
+            ax.set(xticks=[], yticks=[])
+            ax.text(0.5, 0.5, 'not defined for these data', ha='center', color='0.4', transform=ax.transAxes)
+            continue
+        for name, label, colour in series:
+            ax.plot(iteration, columns[name], '.-', color=colour, linewidth=1, markersize=3, label=label)
+        for value, colour in levels:
+            ax.axhline(value, color=colour, linestyle='--', linewidth=1)
+        if scale == 'log' and np.nanmin(shown) > 0:
+            ax.set_yscale('log')
+        if title == 'Losses':
+            ax.set_ylim(0, max(2, 1.1*np.nanquantile(np.concatenate(shown), 0.95)))
+        if title in ('Mean D(x)', 'Coverage of the x range'):
+            ax.set_ylim(-0.05, 1.05)
+        ax.legend(fontsize=7, frameon=False, loc='best')
+        ax.tick_params(labelsize=8)
+    figure.suptitle('Measures at each snapshot; dashed: equilibrium, or what two draws of real data measure', fontsize=12)
+    save(figure, folder/'metrics.png')
+
+
+# ------------------------------------------------------------------------------------------- pictures onto disk
+
+DRAWN_BY = {  # the files of PICTURES -> function that prepares them, its further words, size of the figure in inches
+    'iterations/iteration_%06d.png': (samples, {}, (6.4, 4.8)),
+    'features/feature_transform_%06d.png': (transform, dict(step='G'), (6.4, 5.2)),
+    'features/feature_transform_centroid_%06d.png': (centroids, dict(step='G'), (8, 4.8)),
+    'features/d_step_transform_%06d.png': (transform, dict(step='D'), (6.4, 5.2)),
+    'features/d_step_centroid_%06d.png': (centroids, dict(step='D'), (8, 4.8)),
+    'discriminator/decision_%06d.png': (decision, {}, (7, 5)),
+    'generator/mapping_%06d.png': (mapping, {}, (8, 4.4)),
+}
+ONCE = draw_training_data, draw_training_loss, draw_metrics
+
+
+def save(figure, path):
+    """Writes the figure's canvas, drawn here unless it already is, as a PNG of up to 256 colours, as its GIF needs them."""
+    figure.canvas.draw()
+    write_png(figure, path)
+
+
+def write_png(figure, path):
+    image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
+    with whole_file(path) as file:
+        image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, 'png')
+
+
+class Painter:
+    """A figure that is drawn again and again: what stands still is drawn anew only where the limits of an axis changed
+    (matplotlib calls this blitting), for the text of axes and legends costs far more than the points."""
+
+    def __init__(self, data, prepare, words, size):
+        self.figure = new_figure(*size)
+        self.update = prepare(self.figure, data, **words)
+        self.limits = None
+
+    def paint(self, shot, iteration, path):
+        moving = self.update(shot, iteration)
+        limits = [(*ax.get_xlim(), *ax.get_ylim()) for ax in self.figure.axes]
+        if limits != self.limits:
+            for artist in moving:
+                artist.set_animated(True)
+            self.figure.canvas.draw()
+            self.still = self.figure.canvas.copy_from_bbox(self.figure.bbox)
+            self.limits = limits
+        self.figure.canvas.restore_region(self.still)
+        for artist in moving:
+            self.figure.draw_artist(artist)
+        write_png(self.figure, path)
+
+
+def write_gif(paths, path):
+    """Joins PNGs: 2 a second, more where they would last longer than GIF_SECONDS, leaving some out where needed."""
+    paths = paths[::math.ceil(len(paths)*0.02/GIF_SECONDS)]  # viewers show no more than 50 a second
+    first, *rest = (Image.open(path) for path in paths)
+    with whole_file(path) as file:
+        first.save(file, 'gif', save_all=True, append_images=rest, loop=0, optimize=False,
+                   duration=min(500, 10*int(100*GIF_SECONDS/len(paths))))
+
+
+class Run:
+    """The pictures of the run in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.settings = read_json(folder/'settings.json')
+        if self.settings is None:
+            raise UsageError(f'argument DIR: {folder} holds no run; give the output folder of one')
+        with np.load(folder/'snapshots/data.npz') as arrays:
+            self.data = dict(arrays)
+        self.data['names'] = self.data['names'].tolist()
+        self.frames = frames(self.settings, len(self.data['low']))
+        self.painters = {}
+        self.done = set()
+
+    def draw_frames(self, again):
+        """Draws what the snapshots on disk call for: all of it, or what is missing."""
+        for iteration, source in numbered(self.folder, SNAPSHOT).items():
+            names = [name for name in self.frames if (name, iteration) not in self.done
+                     and (again or not (self.folder/(name % iteration)).exists())]
+            self.done.update((name, iteration) for name in self.frames)
+            if not names:
+                continue
+            with np.load(source) as arrays:
+                shot = dict(arrays)
+            for name in names:
+                if name not in self.painters:
+                    self.painters[name] = Painter(self.data, *DRAWN_BY[name])
+                (self.folder/name).parent.mkdir(exist_ok=True)
+                self.painters[name].paint(shot, iteration, self.folder/(name % iteration))
+
+    def draw_rest(self):
+        """Draws the pictures of the whole run and joins the GIFs."""
+        for draw in ONCE:
+            draw(self.folder, self.settings, self.data)
+        for name, gif in self.frames.items():
+            paths = list(numbered(self.folder, name).values())
+            if paths:
+                write_gif(paths, self.folder/gif)
+
+
+def follow(run):
+    """Draws beside a training run: at every word that comes through stdin what is new, at 'finish' the rest.
+
+    Where the pipe breaks before that, the run has died, and this process ends with it.
+    """
+    words = queue.Queue()
+
+    def listen():
+        word = None
+        for word in map(str.strip, sys.stdin):
+            words.put(word)
+        if word != 'finish':
+            os._exit(1)
+    threading.Thread(target=listen, daemon=True).start()
+    while words.get() != 'finish':
+        run.draw_frames(again=False)
+    run.draw_frames(again=False)
+    run.draw_rest()
+
+
+def main():
+    parser = argparse.ArgumentParser('plotting.py', description='Draws every picture of a run from the numbers in its folder.')
+    parser.add_argument('folder', metavar='DIR', nargs='?', default='outputs', help='output folder of a run (default: outputs)')
+    parser.add_argument('--follow', action='store_true', help=argparse.SUPPRESS)  # how gan_quadratic.py starts it
+    arguments = parser.parse_args()
+    try:
+        run = Run(Path(arguments.folder))
+        if arguments.follow:
+            follow(run)
+        else:
+            run.draw_frames(again=True)
+            run.draw_rest()
+        return 0
+    except UsageError as error:
+        parser.error(str(error))
+    except Failure as error:
+        line = str(error)
+    except OSError as error:
+        line = f'{error.filename or arguments.folder}: {error.strerror or error}'
+    say(f'plotting.py: {line}; the pictures so far are kept', file=sys.stderr)
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
