@@ -256,13 +256,6 @@ def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu'
     return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss)
 
 
-def network_variables():
-    """The variables of the generator and of the discriminator, two lists, by scope."""
-    gen_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Generator')
-    disc_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
-    return gen_vars, disc_vars
-
-
 def build_gan(gen_optimizer=None, disc_optimizer=None, *, noise_dim=2, dim=2, **networks):
     """The tutorial's graph, in the default graph: a `GAN` on placeholders X [None, dim] and Z [None, noise_dim].
 
@@ -272,7 +265,8 @@ def build_gan(gen_optimizer=None, disc_optimizer=None, *, noise_dim=2, dim=2, **
     Z = tf.placeholder(tf.float32, [None, noise_dim])
     gan = connect(X, Z, dim=dim, **networks)
 
-    gen_vars, disc_vars = network_variables()
+    gen_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Generator')
+    disc_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
     gen_optimizer = gen_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
     disc_optimizer = disc_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
     gen_step = gen_optimizer.minimize(gan.gen_loss, var_list=gen_vars)
@@ -311,7 +305,7 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     X_fed = tf.placeholder(tf.float32, X_buffer.shape)
     Z_fed = tf.placeholder(tf.float32, Z_buffer.shape)
     count = tf.placeholder(tf.int32, [])
-    gen_vars, disc_vars = network_variables()
+    gen_vars, disc_vars = (tf.trainable_variables(scope) for scope in ('GAN/Generator', 'GAN/Discriminator'))
 
     def steps(number, optimizer, variables, loss):
         """`number` updates one after the other; returns the loss from before the last."""
@@ -836,8 +830,9 @@ def recall(given, folder, flag):
     if not DEFAULTS.keys() - set(NOT_RECORDED) <= settings.keys():
         raise Failure(f'{folder/"settings.json"} is damaged; put back a copy, or start anew with --overwrite')
     for name, value in given.items():
-        allowed = name in (*NOT_RECORDED, 'pictures', 'print_every') or name == 'iterations' and value >= settings[name]
-        if not allowed and value != settings[name]:
+        if name in NOT_RECORDED or name in CHANGEABLE and not (name == 'iterations' and value < settings[name]):
+            continue
+        if value != settings[name]:
             raise UsageError(f'argument --{name.replace("_", "-")}: {value} contradicts {settings[name]} of the run in '
                              f'{folder}; leave it out, or give another --output')
     return settings
@@ -858,7 +853,7 @@ class Session(NamedTuple):
     optimizers: list
     networks: dict
     saver: Any
-    variables: tuple  # of the generator, of the discriminator
+    parameters: list  # how many the generator has, and the discriminator
     finite: dict      # variable's name -> whether its values are
 
 
@@ -876,8 +871,9 @@ def open_session(settings, data, streams):
         saver = tf.train.Saver(max_to_keep=None)
         sess = tf.Session(graph=graph)
         sess.run(tf.global_variables_initializer())
-        variables = network_variables()
-    return Session(sess, gan, optimizers, networks, saver, variables, finite)
+        parameters = [sum(v.shape.num_elements() for v in tf.trainable_variables(scope))
+                      for scope in ('GAN/Generator', 'GAN/Discriminator')]
+    return Session(sess, gan, optimizers, networks, saver, parameters, finite)
 
 
 def versions():
@@ -959,7 +955,7 @@ def fixed_inputs(settings, data, streams):
         X, Z = np.concatenate([X, plane]), np.concatenate([Z, grid])
         drawn['noise'] = grid[:, :2]
     distance = None if data.image else energy_distance_to(judged)  # of images it says little
-    drawn['floor'] = distance(training[:JUDGED_ROWS]) if distance else np.nan
+    drawn['floor'] = np.mean([distance(part) for part in np.split(training, 5)]) if distance else np.nan
     return dict(judged=judged, X=data.to_networks(X), Z=Z), distance, drawn
 
 
@@ -1134,37 +1130,50 @@ def train_run(folder, settings, data, state, stop):
 
 
 def run(given):
-    """What the command does, for the user's flags as `parse` returns them."""
+    """What the command does, for the user's flags as `parse` returns them. Returns the summary, with samples if it trained."""
     folder = Path(given.get('output', DEFAULTS['output']))
     flag = '--resume' if given.get('resume') else '--sample' if 'sample' in given else None
-    with stoppable() as stop:
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stoppable())
         if flag:
             recall(given, folder, flag)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
+        stack.enter_context(locked(folder))
+        if flag == '--sample':
+            return sample_only(folder, recall(given, folder, flag), given['sample'])
+        try:
             if not flag:
                 settings, data = start_anew(given, folder)
                 return train_run(folder, settings, data, None, stop)
-            settings, state = recall(given, folder, flag), read_state(folder)
-            if flag == '--sample':
-                return sample_only(folder, settings, state, given['sample'])
-            changed = {name: given[name] for name in ('iterations', 'pictures', 'print_every') if name in given}
-            summary = read_json(folder/'summary.json')
-            if summary and settings == {**settings, **changed, 'print_every': settings['print_every']}:
-                say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
-                return summary
-            settings.update(changed)
-            data = recall_data(settings)
-            (folder/'summary.json').unlink(missing_ok=True)
-            discard(folder, since=state['iteration'] if state else 0)
-            write_json(folder/'settings.json', settings)
-            say(f'Going on from iteration {state["iteration"]}.' if state else 'Nothing was saved yet: starting from iteration 0.')
-            return train_run(folder, settings, data, state, stop)
+            return resume(given, folder, stop)
+        except Stopped:
+            state = read_state(folder)
+            say(f'\nStopped, {"saved at iteration " + str(state["iteration"]) if state else "nothing was trained yet"}. '
+                f'Go on with: {command("gan_quadratic.py", "--resume", "--output", folder)}')
+            raise
 
 
-def sample_only(folder, settings, state, n):
+def resume(given, folder, stop):
+    """`--resume`: goes on with the run in the folder; also with a finished one that is to be longer or to have more pictures."""
+    settings, state = recall(given, folder, '--resume'), read_state(folder)
+    changed = {name: given[name] for name in CHANGEABLE if name in given}
+    summary = read_json(folder/'summary.json')
+    if summary and all(settings[name] == changed.get(name, settings[name]) for name in ('iterations', 'pictures')):
+        say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
+        return summary
+    settings.update(changed)
+    data = recall_data(settings)
+    (folder/'summary.json').unlink(missing_ok=True)
+    discard(folder, since=state['iteration'] if state else 0)
+    write_json(folder/'settings.json', settings)
+    say(f'Going on from iteration {state["iteration"]}.' if state else 'Nothing was saved yet: starting from iteration 0.')
+    return train_run(folder, settings, data, state, stop)
+
+
+def sample_only(folder, settings, n):
     """`--sample N`: writes N samples of the trained generator, without training."""
+    state = read_state(folder)
     if not state:
         raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
     data, streams = recall_data(settings), make_streams(settings['seed'])
@@ -1177,15 +1186,13 @@ def sample_only(folder, settings, state, n):
 
 def describe(folder, settings, data, session):
     """Says what runs."""
-    gen_parameters, disc_parameters = (sum(int(np.prod(v.shape)) for v in variables)
-                                       for variables in session.variables)
     hidden, dim = settings['hidden'], len(data.columns)
     own = {} if settings['fingerprint'] else DISTRIBUTIONS[settings['data']].flags
     own = ', '.join(f'{name.replace("_", "-")} {settings[name]}' for name in own)
     say(f'Data        {settings["data"]}, {dim} columns, {"standardised" if settings["normalize"] else "as they are"}'
         + (f' (its own settings: {own})' if own else ''))
-    say(f'Networks    generator {"-".join(map(str, [settings["noise_dim"], *hidden, dim]))} ({gen_parameters} parameters), '
-        f'discriminator {"-".join(map(str, [dim, *hidden, 2, 1]))} ({disc_parameters}), '
+    say(f'Networks    generator {"-".join(map(str, [settings["noise_dim"], *hidden, dim]))} ({session.parameters[0]} parameters), '
+        f'discriminator {"-".join(map(str, [dim, *hidden, 2, 1]))} ({session.parameters[1]}), '
         f'{settings["layer"]} layers, {settings["activation"]}, {settings["output_mapping"]} output')
     say(f'Schedule    {settings["iterations"]} iterations of {settings["d_steps"]} + {settings["g_steps"]} steps, batch '
         f'{settings["batch_size"]}, learning rate {settings["learning_rate"]:g}, seed {settings["seed"]}')
@@ -1304,7 +1311,8 @@ FLAGS = {  # group -> lines of: flag, default, its type or argparse's other word
     ],
 }
 DEFAULTS = {flag[2:].replace('-', '_'): default for lines in FLAGS.values() for flag, default, _, _ in lines}
-NOT_RECORDED = ('output', 'resume', 'overwrite', 'sample')
+NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
+CHANGEABLE = 'iterations', 'pictures', 'print_every'  # on resuming; iterations may only grow
 EXAMPLES = """examples:
   python gan_quadratic.py
   python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion
@@ -1325,7 +1333,7 @@ def make_parser():
         group = parser.add_argument_group(title)
         for flag, default, words, meaning in lines:
             shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            group.add_argument(flag, help=meaning if default in (None, False) else f'{meaning} (default: {shown})', **words)
+            group.add_argument(flag, help=meaning if default is None or default is False else f'{meaning} (default: {shown})', **words)
     return parser
 
 

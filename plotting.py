@@ -31,10 +31,16 @@ from gan_quadratic import (PICTURES, SNAPSHOT, Failure, UsageError, frames, numb
 
 REAL, GENERATED = '#0072b2', '#d55e00'  # told apart by the colour-blind too; the same in every picture
 BETWEEN = LinearSegmentedColormap.from_list('generated to real', [GENERATED, '#ffffff', REAL])
-# Before an update a marker is large and open, after it small and filled: where both coincide both are seen.
-BEFORE = dict(markersize=8, fillstyle='none', markeredgewidth=0.9)
-AFTER = dict(markersize=3, markeredgewidth=0)
 SHAPES = {REAL: 'o', GENERATED: 's'}
+# Before an update a marker is open, after it small and filled, and the real ones are the larger: so all four series
+# are seen even where they coincide.
+FEATURES = (  # of real or generated data, before or after, style
+    ('Real', 0, 'Before', dict(color=REAL, markersize=9, fillstyle='none', markeredgewidth=0.8)),
+    ('Real', 1, 'After', dict(color=REAL, markersize=4, markeredgewidth=0)),
+    ('Generated', 0, 'Before', dict(color=GENERATED, markersize=5, fillstyle='none', markeredgewidth=0.7)),
+    ('Generated', 1, 'After', dict(color=GENERATED, markersize=2, markeredgewidth=0)),
+)
+DARK = '#333333'  # the discriminator's, which judges both
 GIF_SECONDS = 20
 
 
@@ -68,10 +74,10 @@ def data_axes(figure, data, where=111):
     return axes
 
 
-def points(axes, colour, label, marker=None, **style):
+def points(axes, color, label, **style):
     """A series of points on `data_axes`. Returns its artists, and the function that puts rows [n, dim] in their place."""
-    lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=colour, marker=marker or SHAPES[colour],
-                     label=label, animated=True, **style)[0] for ax, columns in axes]
+    lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=color, marker=SHAPES[color], label=label,
+                     animated=True, **style)[0] for ax, columns in axes]
 
     def put(rows):
         for line, (_, columns) in zip(lines, axes):
@@ -95,7 +101,7 @@ def round_limits(ax, *clouds):
     values = np.concatenate(clouds)
     for low, high, set_limits in zip(values.min(axis=0), values.max(axis=0), (ax.set_xlim, ax.set_ylim)):
         margin = 0.04*(high - low) or 1
-        ticks = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin)
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin)
         set_limits(ticks[0], ticks[-1])
 
 
@@ -157,9 +163,7 @@ def transform(figure, data, step):
     """The feature space h3 of real and of generated samples, before and after the update of network `step`."""
     figure.subplots_adjust(0.12, 0.21, 0.97, 0.92)
     ax = figure.add_subplot(xlabel='feature 1', ylabel='feature 2')
-    series = [points([(ax, (0, 1))], colour, f'{words} Data {when} {step} step', **style)
-              for colour, words in ((REAL, 'Real'), (GENERATED, 'Generated'))
-              for when, style in (('Before', BEFORE), ('After', AFTER))]
+    series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **style) for whose, _, when, style in FEATURES]
     legend_below(figure, ax)
     title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
 
@@ -170,20 +174,21 @@ def transform(figure, data, step):
         for (_, put), cloud in zip(series, clouds):
             put(cloud)
         title.set_text(f'Transformed Features at Iteration {iteration}')
-        return [line for lines, _ in series for line in lines] + [title]
+        return [ax.xaxis, ax.yaxis, *(line for lines, _ in series for line in lines), title]
     return update
 
 
 def centroids(figure, data, step):
     """The centroids of those four clouds; beside them, enlarged, how far the update moved each, from a common origin."""
-    figure.subplots_adjust(0.1, 0.27, 0.98, 0.86, 0.28)
+    figure.subplots_adjust(0.09, 0.27, 0.98, 0.85, 0.3)
     ax = figure.add_subplot(1, 2, 1, xlabel='feature 1', ylabel='feature 2')
     near = figure.add_subplot(1, 2, 2, xlabel='move along feature 1', ylabel='move along feature 2')
     ax.set_title('where they are', fontsize=10)
     near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
-    series = [points([(ax, (0, 1))], colour, f'{words} Data {when} {step} step', **style)
-              for colour, words in ((REAL, 'Real'), (GENERATED, 'Generated'))
-              for when, style in (('Before', dict(BEFORE, markersize=13, markeredgewidth=1.5)), ('After', dict(AFTER, markersize=7)))]
+    near.locator_params(nbins=4)
+    near.ticklabel_format(scilimits=(-2, 3))
+    series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **dict(style, markersize=(14, 6)[after], markeredgewidth=1.5))
+              for whose, after, when, style in FEATURES]
     moves = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=14, shrinkA=0, shrinkB=0, color=colour,
                              linewidth=width, animated=True) for colour, width in ((REAL, 3), (GENERATED, 1.8))]
     paths = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=12, shrinkA=0, shrinkB=0, color=colour,
@@ -211,7 +216,7 @@ def centroids(figure, data, step):
             path.set_positions(start, end)
             move.set_positions((0, 0), end - start)
         title.set_text(f'Centroid of Transformed Features at Iteration {iteration}')
-        shown = [line for lines, _ in series for line in lines]
+        shown = [axis for a in (ax, near) for axis in (a.xaxis, a.yaxis)] + [line for lines, _ in series for line in lines]
         # an arrow needs a length; the head of a short one would hide the markers
         width = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
         shown += [p for p, s, e in zip(paths, before, after) if np.abs((e - s)/width).max() > 0.05]
@@ -303,18 +308,18 @@ def draw_training_data(folder, settings, data):
         for line in lines:
             line.set_animated(False)
         figure.suptitle(f'Training data: {len(data["training"])} samples', fontsize=12)
-    save(figure, folder/'training_data.png')
+    figure.canvas.draw()
+    write_png(figure, folder/'training_data.png')
 
 
 def draw_training_loss(folder, settings, data):
     rows = np.array([list(row.values()) for row in read_rows(folder/'loss_logs.csv')])
     figure = new_figure(7.4, 4.8)
-    figure.subplots_adjust(0.09, 0.19, 0.98, 0.92)
+    figure.subplots_adjust(0.08, 0.21, 0.96, 0.92)
     ax = figure.add_subplot(xlabel='iteration', ylabel='loss', title='Training Loss')
     smooth = max(1, len(rows)//200)
     kernel = np.ones(smooth)/smooth
-    # the dark colours of the rooms that the two networks live in: D judges, G makes what is generated
-    for column, colour, words, level, name in ((1, '#333333', 'Discriminator', 2*math.log(2), '2 ln 2'),
+    for column, colour, words, level, name in ((1, DARK, 'Discriminator', 2*math.log(2), '2 ln 2'),
                                                (2, GENERATED, 'Generator', math.log(2), 'ln 2')):
         ax.plot(rows[:, 0], rows[:, column], color=colour, linewidth=0.5, alpha=0.25)
         ax.plot(np.convolve(rows[:, 0], kernel, 'valid'), np.convolve(rows[:, column], kernel, 'valid'), color=colour,
@@ -326,7 +331,8 @@ def draw_training_loss(folder, settings, data):
     if beyond:
         figure.text(0.98, 0.935, f'{beyond} of {len(rows)} rows reach above', ha='right', fontsize=8, color='0.4')
     legend_below(figure, ax)
-    save(figure, folder/'training_loss.png')
+    figure.canvas.draw()
+    write_png(figure, folder/'training_loss.png')
 
 
 def draw_metrics(folder, settings, data):
@@ -334,43 +340,51 @@ def draw_metrics(folder, settings, data):
     rows = read_rows(folder/'metrics.csv')
     columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
     iteration = columns['Iteration']
-    dark = '#333333'
-    panels = [  # title, scale, series of (column, label, colour), dashed levels of (value, colour)
-        ('Losses', 'linear', [('Discriminator Loss Mean', 'discriminator', dark), ('Generator Loss Mean', 'generator', GENERATED)],
-         [(2*math.log(2), dark), (math.log(2), GENERATED)]),
-        ('Spread of the losses', 'log', [('Discriminator Loss Spread', 'discriminator', dark), ('Generator Loss Spread', 'generator', GENERATED)], []),
-        ('Mean D(x)', 'linear', [('D on Real', 'on real', REAL), ('D on Generated', 'on generated', GENERATED)], [(0.5, '0.4')]),
-        ('Energy distance', 'log', [('Energy Distance', 'generated to real', GENERATED)], [(float(data['floor']), REAL)]),
+    panels = [  # title, scale, series of (column, label, colour), dashed level of (value, label, colour)
+        ('Losses', 'linear', [('Discriminator Loss Mean', 'discriminator', DARK), ('Generator Loss Mean', 'generator', GENERATED)],
+         [(2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)]),
+        ('Spread of the losses', 'log', [('Discriminator Loss Spread', 'discriminator', DARK),
+                                         ('Generator Loss Spread', 'generator', GENERATED)], []),
+        ('Mean D(x)', 'linear', [('D on Real', 'on real', REAL), ('D on Generated', 'on generated', GENERATED)],
+         [(0.5, 'cannot tell', '0.4')]),
+        ('Energy distance', 'log', [('Energy Distance', 'generated to real', GENERATED)],
+         [(float(data['floor']), 'real to real', REAL)]),
         ('Curve residual', 'log', [('Curve Residual', 'median |y - f(x)|', GENERATED)], []),
-        ('Coverage of the x range', 'linear', [('Coverage', 'share of bins', GENERATED)], [(1, REAL)]),
-        ('Mixing of the features', 'log', [('Feature Mixing', 'distance of the clouds', dark)], []),
-        ('Distance of the centroids', 'log', [('Centroid Distance Before', 'before G step', '0.6'), ('Centroid Distance After', 'after', GENERATED)], []),
-        ('Largest move of a real feature in a G step', 'linear', [('Largest Real Move', 'must be 0', REAL)], [(0, '0.4')]),
+        ('Coverage of the x range', 'linear', [('Coverage', 'generated', GENERATED)], [(1, 'all of it', REAL)]),
+        ('Mixing of the features', 'log', [('Feature Mixing', 'distance of the clouds', DARK)], []),
+        ('Distance of the centroids after the G step', 'log', [('Centroid Distance After', None, DARK)], []),
+        ('Largest move of a real feature in a G step', 'linear', [('Largest Real Move', 'real features', REAL)],
+         [(0, 'must be 0', '0.4')]),
     ]
     figure = new_figure(11, 8)
-    figure.subplots_adjust(0.06, 0.07, 0.985, 0.92, 0.22, 0.42)
+    figure.subplots_adjust(0.06, 0.07, 0.985, 0.92, 0.22, 0.35)
     for k, (title, scale, series, levels) in enumerate(panels):
-        ax = figure.add_subplot(3, 3, k + 1)
+        ax = figure.add_subplot(3, 3, k + 1, xlabel='iteration' if k > 5 else '')
         ax.set_title(title, fontsize=10)
-        shown = [columns[name] for name, _, _ in series if np.isfinite(columns[name]).any()]
-        if not shown:
+        ax.tick_params(labelsize=8)
+        if np.isnan(columns[series[0][0]]).all():
             ax.set(xticks=[], yticks=[])
             ax.text(0.5, 0.5, 'not defined for these data', ha='center', color='0.4', transform=ax.transAxes)
             continue
         for name, label, colour in series:
             ax.plot(iteration, columns[name], '.-', color=colour, linewidth=1, markersize=3, label=label)
-        for value, colour in levels:
-            ax.axhline(value, color=colour, linestyle='--', linewidth=1)
-        if scale == 'log' and np.nanmin(shown) > 0:
-            ax.set_yscale('log')
+        for value, label, colour in levels:
+            ax.axhline(value, color=colour, linestyle='--', linewidth=1, label=label)
+        if title.startswith('Distance'):
+            for toward, marker, label in ((1, 'o', 'it moved toward'), (0, 'x', 'it moved away')):
+                chosen = columns['Moved Toward'] == toward
+                ax.plot(iteration[chosen], columns['Centroid Distance After'][chosen], marker, color=(GENERATED, DARK)[toward == 0],
+                        markersize=4, linestyle='none', label=label)
+        if scale == 'log' and any((columns[name] > 0).any() for name, _, _ in series):
+            ax.set_yscale('log')  # leaves out zeros, such as the spread of the first snapshot's single loss
         if title == 'Losses':
-            ax.set_ylim(0, max(2, 1.1*np.nanquantile(np.concatenate(shown), 0.95)))
-        if title in ('Mean D(x)', 'Coverage of the x range'):
+            ax.set_ylim(0, max(2, 1.1*np.quantile([columns[name] for name, _, _ in series], 0.95)))
+        elif scale == 'linear' and k < 8:
             ax.set_ylim(-0.05, 1.05)
-        ax.legend(fontsize=7, frameon=False, loc='best')
-        ax.tick_params(labelsize=8)
+        ax.legend(fontsize=7, frameon=True, framealpha=0.6, edgecolor='none')
     figure.suptitle('Measures at each snapshot; dashed: equilibrium, or what two draws of real data measure', fontsize=12)
-    save(figure, folder/'metrics.png')
+    figure.canvas.draw()
+    write_png(figure, folder/'metrics.png')
 
 
 # ------------------------------------------------------------------------------------------- pictures onto disk
@@ -387,36 +401,32 @@ DRAWN_BY = {  # the files of PICTURES -> function that prepares them, its furthe
 ONCE = draw_training_data, draw_training_loss, draw_metrics
 
 
-def save(figure, path):
-    """Writes the figure's canvas, drawn here unless it already is, as a PNG of up to 256 colours, as its GIF needs them."""
-    figure.canvas.draw()
-    write_png(figure, path)
-
-
 def write_png(figure, path):
+    """Writes what is drawn on a figure's canvas. Lines and points get a palette, which their GIF needs anyway and which
+    is quick to compress; a picture of many shades keeps them."""
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
+    if image.getcolors(1500):
+        image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     with whole_file(path) as file:
-        image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, 'png')
+        image.save(file, 'png', compress_level=4)
 
 
 class Painter:
-    """A figure that is drawn again and again: what stands still is drawn anew only where the limits of an axis changed
-    (matplotlib calls this blitting), for the text of axes and legends costs far more than the points."""
+    """A figure that is drawn again and again. What stands still is drawn once, then only what moves (matplotlib calls
+    this blitting), for the text of axes and legends costs far more than the points."""
 
     def __init__(self, data, prepare, words, size):
         self.figure = new_figure(*size)
         self.update = prepare(self.figure, data, **words)
-        self.limits = None
+        self.still = None
 
     def paint(self, shot, iteration, path):
         moving = self.update(shot, iteration)
-        limits = [(*ax.get_xlim(), *ax.get_ylim()) for ax in self.figure.axes]
-        if limits != self.limits:
+        if not self.still:
             for artist in moving:
                 artist.set_animated(True)
             self.figure.canvas.draw()
             self.still = self.figure.canvas.copy_from_bbox(self.figure.bbox)
-            self.limits = limits
         self.figure.canvas.restore_region(self.still)
         for artist in moving:
             self.figure.draw_artist(artist)
