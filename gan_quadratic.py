@@ -329,7 +329,7 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     def run_loop(sess, X_batches, Z_batches):
         n = len(X_batches)
         X_buffer[:n], Z_buffer[:n] = X_batches, Z_batches
-        return sess.run(losses, feed_dict={X_fed: X_buffer, Z_fed: Z_buffer, count: n})[:n]
+        return sess.run(losses, feed_dict={X_fed: X_buffer, Z_fed: Z_buffer, count: n})[:n].astype(float)
     return run_loop
 
 
@@ -896,7 +896,7 @@ def block_trainer(session, settings, length):
     sizes = [settings[name] for name in ('batch_size', 'd_steps', 'g_steps')]
     if settings['step_by_step']:
         return lambda X_batches, Z_batches: np.array([train_iteration(sess, gan, *batches, *sizes[1:])[:2]
-                                                      for batches in zip(X_batches, Z_batches)])
+                                                      for batches in zip(X_batches, Z_batches)], float)
     nothing = np.empty([0, sizes[0], networks['dim']]), np.empty([0, sizes[0], networks['noise_dim']])
     with sess.graph.as_default():
         for jit_compile in (True, False):
@@ -1020,7 +1020,7 @@ def snapshot_iteration(session, settings, data, fixed, X_batch, Z_batch):
     samples = data.from_networks(logits[2])
     arrays = dict(generated=data.from_networks(generated).astype(np.float32), features=np.array(features),
                   decision=r_D[n:].astype(np.float32), mapping=samples[n:].astype(np.float32))
-    return np.array([[dloss, gloss]]), arrays, (r_D[:n].mean(), f_D[:n].mean()), samples[:n]
+    return np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:n].mean()), samples[:n]
 
 
 def train_run(folder, settings, data, state, stop):
