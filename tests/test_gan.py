@@ -1,0 +1,297 @@
+"""The tutorial's part: data, networks, losses, RMSProp, and the loop in the graph against the loop outside it."""
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import gan_quadratic as program
+from gan_quadratic import (ACTIVATIONS, LAYERS, build_gan, build_loop, discriminator, generator, get_y, sample_data,
+                           sample_Z, train_iteration)
+
+
+@pytest.fixture
+def graph():
+    """A graph of its own for each test, with weights that are the same every time."""
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(1)
+        yield graph
+
+
+def started():
+    """A session on the default graph with initial weights."""
+    sess = tf.Session()
+    sess.run(tf.global_variables_initializer())
+    return sess
+
+
+def variables(scope):
+    return tf.trainable_variables(scope)
+
+
+# ------------------------------------------------------------------------------------------------------- data
+
+def test_data_lie_on_the_curve_and_fill_the_range():
+    rows = sample_data(n=5000, scale=100, rng=np.random.default_rng(0))
+    assert rows.shape == (5000, 2)
+    assert np.array_equal(rows[:, 1], 10 + rows[:, 0]**2)
+    assert -50 <= rows[:, 0].min() < -49.9 and 49.9 < rows[:, 0].max() < 50
+    assert get_y(3) == 19
+
+
+def test_the_tutorials_calls_follow_numpys_global_seed():
+    np.random.seed(5)
+    first = sample_data(), sample_Z(7, 3)
+    np.random.seed(5)
+    assert first[0].shape == (10000, 2) and first[1].shape == (7, 3)
+    assert np.array_equal(first[0], sample_data()) and np.array_equal(first[1], sample_Z(7, 3))
+    assert first[1].min() >= -1 and first[1].max() < 1
+
+
+@pytest.mark.parametrize('name', program.DISTRIBUTIONS)
+def test_rows_are_the_same_however_many_are_asked_for_at_a_time(name):
+    sample = program.DISTRIBUTIONS[name].sample
+    once, parts = np.random.default_rng(0), np.random.default_rng(0)
+    whole = sample(60, 100., once)
+    assert np.array_equal(whole, np.concatenate([sample(n, 100., parts) for n in (1, 19, 40)]))
+
+
+# --------------------------------------------------------------------------------------------------- networks
+
+def test_importing_does_no_work():
+    code = ('import sys, gan_quadratic; assert "tensorflow" not in sys.modules; '
+            'import tensorflow as tf; g = tf.Graph().as_default(); g.__enter__(); gan = gan_quadratic.build_gan(); '
+            'print(gan._fields == gan_quadratic.GAN._fields, tf.executing_eagerly()); g.__exit__(None, None, None); '
+            'print(tf.executing_eagerly(), int(tf.constant(2) + 3))')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=program.Path(program.__file__).parent)
+    assert done.stdout.split() == ['True', 'False', 'True', '5'], done.stderr
+
+
+def test_names_shapes_and_counts(graph):
+    gan = build_gan()
+    assert gan._fields == ('X', 'Z', 'G_sample', 'r_logits', 'f_logits', 'r_rep', 'g_rep', 'disc_loss', 'gen_loss',
+                           'disc_step', 'gen_step')
+    shapes = {v.op.name: v.shape.as_list() for v in variables('GAN/')}
+    assert shapes == {
+        'GAN/Generator/dense/kernel': [2, 16], 'GAN/Generator/dense/bias': [16],
+        'GAN/Generator/dense_1/kernel': [16, 16], 'GAN/Generator/dense_1/bias': [16],
+        'GAN/Generator/dense_2/kernel': [16, 2], 'GAN/Generator/dense_2/bias': [2],
+        'GAN/Discriminator/dense/kernel': [2, 16], 'GAN/Discriminator/dense/bias': [16],
+        'GAN/Discriminator/dense_1/kernel': [16, 16], 'GAN/Discriminator/dense_1/bias': [16],
+        'GAN/Discriminator/dense_2/kernel': [16, 2], 'GAN/Discriminator/dense_2/bias': [2],
+        'GAN/Discriminator/dense_3/kernel': [2, 1], 'GAN/Discriminator/dense_3/bias': [1]}
+    assert sum(np.prod(shape) for name, shape in shapes.items() if 'Generator' in name) == 354
+    assert sum(np.prod(shape) for name, shape in shapes.items() if 'Discriminator' in name) == 357
+    assert gan.X.shape.as_list() == [None, 2] and gan.Z.shape.as_list() == [None, 2]
+    assert gan.G_sample.shape.as_list() == [None, 2] and gan.r_rep.shape.as_list() == [None, 2]
+    assert gan.f_logits.shape.as_list() == [None, 1]
+
+
+def test_reuse_shares_the_variables(graph):
+    Z = tf.placeholder('float32', [None, 2])
+    first, again = generator(Z), generator(Z, reuse=True)
+    logits, h3 = discriminator(first)
+    logits_again, h3_again = discriminator(again, reuse=True)
+    assert len(variables('GAN/Generator')) == 6 and len(variables('GAN/Discriminator')) == 8
+    with started() as sess:
+        values = sess.run([first, again, logits, logits_again, h3, h3_again], {Z: sample_Z(5, 2)})
+    for one, other in zip(values[::2], values[1::2]):
+        assert np.array_equal(one, other)
+
+
+def test_initial_weights_are_glorot_uniform_and_biases_zero(graph):
+    build_gan(hsize=[64, 64])
+    with started() as sess:
+        for variable in variables('GAN/'):
+            value = sess.run(variable)
+            if variable.op.name.endswith('bias'):
+                assert not value.any()
+            else:
+                bound = np.sqrt(6/sum(value.shape))
+                assert np.abs(value).max() <= bound
+                assert value.size < 100 or np.abs(value).max() > 0.9*bound and abs(value.std() - bound/3**0.5) < 0.1*bound
+
+
+# ----------------------------------------------------------------------------------------- losses and updates
+
+def test_losses_of_a_discriminator_that_cannot_tell(graph):
+    gan = build_gan()
+    with started() as sess:
+        for variable in variables('GAN/Discriminator/dense_3'):
+            sess.run(variable.assign(tf.zeros_like(variable)))
+        losses = sess.run([gan.disc_loss, gan.gen_loss], {gan.X: sample_data(9), gan.Z: sample_Z(9, 2)})
+    assert losses == [np.float32(2*np.log(2)), np.float32(np.log(2))]
+
+
+def sigmoid(x):
+    return 1/(1 + np.exp(-x))
+
+
+class Reference:
+    """The two networks, their gradients and TF1's RMSProp, written out in NumPy."""
+
+    def __init__(self, weights):
+        self.layers = [np.array(w, float) for w in weights]  # kernel, bias, kernel, bias...
+        self.squares = [np.ones_like(w) for w in self.layers]
+
+    def forward(self, x, linear):
+        """Keeps what `backward` needs; `linear` tells for each layer whether it lacks the leaky_relu."""
+        self.linear, self.inputs, self.sums = linear, [], []
+        for kernel, bias, plain in zip(self.layers[::2], self.layers[1::2], linear):
+            self.inputs.append(x)
+            x = x @ kernel + bias
+            self.sums.append(x)
+            x = x if plain else np.where(x > 0, x, 0.2*x)
+        return x
+
+    def backward(self, d):
+        """Gradients of the weights and of the input from the gradient of the output."""
+        gradients = []
+        for k in reversed(range(len(self.sums))):
+            d = d if self.linear[k] else d*np.where(self.sums[k] > 0, 1, 0.2)
+            gradients[:0] = [self.inputs[k].T @ d, d.sum(axis=0)]
+            d = d @ self.layers[2*k].T
+        return gradients, d
+
+    def update(self, gradients):
+        for w, s, g in zip(self.layers, self.squares, gradients):
+            s += 0.1*(g*g - s)
+            w -= 0.001*g/np.sqrt(s + 1e-10)
+
+
+GENERATOR, DISCRIMINATOR = (False, False, True), (False, False, True, True)
+
+
+def reference_step(G, D, X, Z):
+    """A discriminator step and a generator step; returns both losses."""
+    n = len(X)
+    f_logits = D.forward(G.forward(Z, GENERATOR), DISCRIMINATOR)
+    fake, _ = D.backward(sigmoid(f_logits)/n)
+    r_logits = D.forward(X, DISCRIMINATOR)
+    real, _ = D.backward((sigmoid(r_logits) - 1)/n)
+    dloss = np.mean(np.log1p(np.exp(-r_logits)) + np.log1p(np.exp(f_logits)))
+    D.update([a + b for a, b in zip(real, fake)])
+    f_logits = D.forward(G.forward(Z, GENERATOR), DISCRIMINATOR)
+    _, d = D.backward((sigmoid(f_logits) - 1)/n)
+    gradients, _ = G.backward(d)
+    G.update(gradients)
+    return dloss, np.mean(np.log1p(np.exp(-f_logits)))
+
+
+def test_twenty_alternating_steps_follow_the_reference(graph):
+    gan, rng = build_gan(), np.random.default_rng(0)
+    with started() as sess:
+        G, D = (Reference(sess.run(variables(scope))) for scope in ('GAN/Generator', 'GAN/Discriminator'))
+        for _ in range(20):
+            X, Z = sample_data(64, scale=4, rng=rng), sample_Z(64, 2, rng)
+            losses = train_iteration(sess, gan, X, Z)[:2]
+            assert losses == pytest.approx(reference_step(G, D, X, Z), rel=1e-4)
+        for network, scope in ((G, 'GAN/Generator'), (D, 'GAN/Discriminator')):
+            for value, expected in zip(sess.run(variables(scope)), network.layers):
+                assert np.linalg.norm(value - expected) < 1e-4*np.linalg.norm(expected)
+
+
+def test_each_step_moves_its_own_network_alone_and_real_features_stay(graph):
+    gan = build_gan()
+    feed = {gan.X: sample_data(32), gan.Z: sample_Z(32, 2)}
+    networks = [variables('GAN/Generator'), variables('GAN/Discriminator')]
+
+    def moved(step):
+        before = sess.run(networks)
+        sess.run(step, feed)
+        return [any((a != b).any() for a, b in zip(old, new)) for old, new in zip(before, sess.run(networks))]
+    with started() as sess:
+        assert moved(gan.disc_step) == [False, True]
+        features = sess.run([gan.r_rep, gan.g_rep], feed)
+        assert moved(gan.gen_step) == [True, False]
+        after = sess.run([gan.r_rep, gan.g_rep], feed)
+    assert np.array_equal(features[0], after[0]) and not np.array_equal(features[1], after[1])
+
+
+# ------------------------------------------------------------------------------------------ the loop in the graph
+
+def losses_of(way, n=50, d_steps=1, g_steps=1, groups=(50,), **networks):
+    """Losses of the first n iterations, [n, 2], step by step or in the graph, from the same weights and batches."""
+    with tf.Graph().as_default():
+        tf.set_random_seed(4)
+        optimizers = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)]
+        gan = build_gan(*optimizers, **networks)
+        rng = np.random.default_rng(4)
+        X = sample_data(n*16, rng=rng).reshape(n, 16, 2)
+        Z = sample_Z(n*16, 2, rng).reshape(n, 16, 2)
+        if way == 'step by step':
+            with started() as sess:
+                return np.array([train_iteration(sess, gan, x, z, d_steps, g_steps)[:2] for x, z in zip(X, Z)])
+        loop = build_loop(*optimizers, max(groups), 16, d_steps, g_steps, way == 'XLA', **networks)
+        with started() as sess:
+            ends = np.cumsum(groups)
+            return np.concatenate([loop(sess, X[end - k:end], Z[end - k:end]) for k, end in zip(groups, ends)])
+
+
+@pytest.mark.parametrize('way', ['XLA', 'no XLA'])
+def test_the_loop_in_the_graph_agrees_with_step_by_step(way):
+    np.testing.assert_allclose(losses_of(way), losses_of('step by step'), rtol=1e-4)
+
+
+def test_several_steps_an_iteration_agree_too():
+    steps = dict(n=10, d_steps=3, g_steps=2)
+    np.testing.assert_allclose(losses_of('XLA', groups=(10,), **steps), losses_of('step by step', **steps), rtol=1e-4)
+
+
+def test_grouping_iterations_into_calls_changes_nothing():
+    assert np.array_equal(losses_of('XLA', groups=(50,)), losses_of('XLA', groups=(1, 30, 2, 17)))
+
+
+KINDS = [dict(activation=name) for name in ACTIVATIONS] + [dict(layer=name) for name in LAYERS] + [
+    dict(hsize=[5]), dict(hsize=[7, 6, 5, 4]), dict(output_mapping='tanh', low=np.float32([-50, 10]), high=np.float32([50, 2510]))]
+
+
+@pytest.mark.parametrize('networks', KINDS, ids=lambda networks: '-'.join(map(str, next(iter(networks.items())))))
+def test_every_kind_of_network_trains_both_ways(networks):
+    loop, steps = (losses_of(way, n=2, groups=(2,), **networks) for way in ('no XLA', 'step by step'))
+    assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
+    np.testing.assert_allclose(loop, steps, rtol=1e-4)
+
+
+def test_activations_follow_their_definitions(graph):
+    x = np.linspace(-3, 3, 13)
+    expected = {
+        'leaky_relu': np.where(x > 0, x, 0.2*x), 'relu': np.maximum(x, 0), 'elu': np.where(x > 0, x, np.expm1(x)),
+        'selu': 1.05070098735548*np.where(x > 0, x, 1.67326324235438*np.expm1(x)),
+        'gelu': [v/2*math.erfc(-v/math.sqrt(2)) for v in x], 'swish': x*sigmoid(x), 'softplus': np.log1p(np.exp(x)),
+        'tanh': np.tanh(x), 'sigmoid': sigmoid(x)}
+    assert expected.keys() == ACTIVATIONS.keys()
+    with tf.Session() as sess:
+        for name, function in ACTIVATIONS.items():
+            np.testing.assert_allclose(sess.run(function(tf.constant(x, 'float32'))), expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_layer_norm_centres_and_scales_each_row(graph):
+    x = tf.constant(np.random.default_rng(0).normal(size=[4, 3]), 'float32')
+    out = LAYERS['layer_norm'](x, 32, lambda value: value)
+    with started() as sess:
+        rows = sess.run(out)
+    np.testing.assert_allclose(rows.mean(axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(rows.std(axis=1), 1, rtol=1e-3)
+
+
+def test_tanh_mapping_stays_within_the_range(graph):
+    out = generator(tf.constant(1e6*sample_Z(500, 2), 'float32'), output_mapping='tanh',
+                    low=np.float32([-50, 10]), high=np.float32([50, 2510]))
+    with started() as sess:
+        rows = sess.run(out)
+    assert (rows >= [-50.001, 9.99]).all() and (rows <= [50.001, 2510.01]).all() and np.ptp(rows[:, 0]) > 90
+
+
+def test_where_xla_cannot_compile_training_goes_on_without(tmp_path, monkeypatch, capsys):
+    def uncompilable(x):  # a Python function inside the graph, which XLA does not know
+        zeros = tf.numpy_function(np.zeros_like, [x], 'float32')
+        zeros.set_shape(x.shape)
+        return tf.nn.leaky_relu(x) + tf.stop_gradient(zeros)
+    monkeypatch.setitem(ACTIVATIONS, 'leaky_relu', uncompilable)
+    results = program.train(iterations=21, snapshot_every=20, pictures='none', output=str(tmp_path), batch_size=16)
+    notices = [line for line in capsys.readouterr().out.splitlines() if 'XLA' in line]
+    assert len(notices) == 1 and 'without it' in notices[0]
+    assert results['samples'].shape == (10000, 2)

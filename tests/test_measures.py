@@ -1,0 +1,89 @@
+"""The measures, against hand calculations and on known sets, and the claims on runs that are known to fail them."""
+import math
+
+import numpy as np
+import pytest
+
+from gan_quadratic import CLAIMS, METRICS, coverage, curve_residual, energy_distance_to, get_y, judge, mean_distance, sample_data
+
+
+def test_mean_distance_by_hand():
+    a, b = np.array([[0., 0.], [3., 4.]]), np.array([[0., 0.]])
+    assert mean_distance(a, b) == 2.5               # (0 + 5)/2
+    assert mean_distance(a, a) == 2.5               # (0 + 5 + 5 + 0)/4
+
+
+def test_mean_distance_in_pieces():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=[700, 3]), rng.normal(size=[600, 3])
+    expected = np.linalg.norm(a[:, None] - b, axis=2).mean()
+    assert mean_distance(a, b) == pytest.approx(expected, rel=1e-12)
+
+
+def test_energy_distance_by_hand():
+    real = np.array([[-1.], [1.]])                  # standard deviation 1
+    generated = np.array([[2.]])
+    # 2*(3 + 1)/2 - 0 - (0 + 2 + 2 + 0)/4
+    assert energy_distance_to(real)(generated) == pytest.approx(3)
+    # each coordinate in units of the real one's standard deviation, so units do not matter
+    assert energy_distance_to(1000*real + 7)(1000*generated + 7) == pytest.approx(3)
+
+
+def test_energy_distance_is_zero_of_equal_sets_and_small_of_equal_distributions():
+    rng = np.random.default_rng(0)
+    real = sample_data(2000, rng=rng)
+    distance = energy_distance_to(real)
+    assert distance(real) == 0
+    assert distance(real[::-1]) == pytest.approx(0, abs=1e-6)
+    assert 0 < distance(sample_data(2000, rng=rng)) < 0.005
+    assert distance(real + [10, 0]) > 0.03
+
+
+def test_energy_distance_of_a_constant_column():
+    real = np.array([[0., 5.], [1., 5.]])
+    assert energy_distance_to(real)(real) == 0
+
+
+def test_residual_and_coverage_on_known_sets():
+    x = np.linspace(-50, 50, 2001)
+    on = np.stack([x, get_y(x)], axis=1)
+    assert curve_residual(on, get_y) == 0
+    assert curve_residual(on + [0, -3], get_y) == pytest.approx(3)
+    assert coverage(x, -50, 50) == 1
+    assert coverage(x[x < 0], -50, 50) == 0.5
+    assert coverage(np.full(100, 49.), -50, 50) == 0.05
+    # a quarter of the fair share is 5 of 400 points in one of 20 bins
+    bins = np.repeat(np.arange(20), [4, 5] + [20]*17 + [51])
+    assert coverage(bins + 0.5, 0, 20) == 0.95
+
+
+def rows_of(n, **columns):
+    """Rows of metrics.csv of a run in perfect equilibrium, but for these columns."""
+    perfect = dict(zip(METRICS, [0, 2*math.log(2), 0, math.log(2), 0, 0.5, 0.5, 0, 0, 1, 0.1, 1, 0.5, 1, 0]))
+    columns = dict({'Discriminator Loss Spread': np.linspace(1, 0.1, n), 'Feature Mixing': np.linspace(1, 0.1, n)}, **columns)
+    return [dict(perfect, Iteration=i, **{name: column[i] for name, column in columns.items()}) for i in range(n)]
+
+
+def holding(rows, final=0.):
+    return {name for name, claim in judge(rows, final).items() if claim['holds']}
+
+
+def test_all_claims_hold_of_an_ideal_run():
+    assert holding(rows_of(20)) == set(CLAIMS)
+
+
+@pytest.mark.parametrize('name, column, values', [
+    ('losses_settle', 'Discriminator Loss Mean', [2*math.log(2) + 0.06]*20),
+    ('losses_settle', 'Generator Loss Mean', [math.log(2) - 0.06]*20),
+    ('losses_settle', 'Discriminator Loss Spread', np.linspace(0.1, 1, 20)),
+    ('real_features_stay', 'Largest Real Move', [0]*19 + [1e-7]),
+    ('centroid_moves_toward', 'Moved Toward', [0, 0, 0] + [1]*17),
+    ('features_mix', 'Feature Mixing', [0.1]*20),
+])
+def test_a_claim_fails_alone(name, column, values):
+    assert holding(rows_of(20, **{column: values})) == set(CLAIMS) - {name}
+
+
+def test_far_samples_fail_and_unjudged_ones_are_not_judged():
+    assert holding(rows_of(20), final=0.021) == set(CLAIMS) - {'samples_follow'}
+    assert judge(rows_of(20), None)['samples_follow']['holds'] is None

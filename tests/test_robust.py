@@ -1,0 +1,834 @@
+"""A run is never lost: bad input, kills, interrupts, full disks, damaged files, and what lies in the folder already."""
+import builtins
+import contextlib
+import errno
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import gan_quadratic
+from helpers import (ROOT, SHORT, compare, decode_everything, drawing_processes, files, fork_command, run_command,
+                     start_command)
+
+# Step by step nothing waits for the compiler; where a test is about the compiled loop, it gives SHORT.
+STEPS = *SHORT, '--step-by-step', '--print-every', '50'
+AS_ROOT = hasattr(os, 'geteuid') and os.geteuid() == 0
+NO_PROC = not os.path.isdir('/proc/self')
+
+
+def command(*words):
+    """The command in this process. Returns its exit status."""
+    return gan_quadratic.main([str(word) for word in words])
+
+
+def at_iteration(monkeypatch, iteration, act):
+    """Has `act` called when the run prints the line of an iteration."""
+    say = gan_quadratic.say
+
+    def saying(line, *rest, **options):
+        say(line, *rest, **options)
+        if line.startswith(f'Iterations: {iteration}\t'):
+            act()
+    monkeypatch.setattr(gan_quadratic, 'say', saying)
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def one_line(capsys, *pieces):
+    """The single line on stderr, with these pieces in it."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert all(str(piece) in lines[0] for piece in pieces), lines
+    assert lines[0].startswith('gan_quadratic.py: ')
+    return lines[0]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """The folder of a finished run, with pictures. Not to be written to."""
+    folder = tmp_path_factory.mktemp('robust')/'finished'
+    assert command(*STEPS, '--output', folder) == 0
+    return folder
+
+
+@pytest.fixture(scope='module')
+def unfinished(tmp_path_factory):
+    """The folder of the same run, without pictures so far, interrupted about its middle. Not to be written to."""
+    folder = tmp_path_factory.mktemp('robust')/'unfinished'
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        at_iteration(monkeypatch, 150, interrupt)
+        assert command(*STEPS, '--pictures', 'none', '--output', folder) == 130
+    return folder
+
+
+@pytest.fixture
+def done(finished, tmp_path):
+    """A copy of the finished run."""
+    return shutil.copytree(finished, tmp_path/'run')
+
+
+@pytest.fixture
+def half(unfinished, tmp_path):
+    """A copy of the interrupted run."""
+    return shutil.copytree(unfinished, tmp_path/'run')
+
+
+def assert_same_numbers(folder, reference):
+    """The numbers of two runs agree to the byte, every file decodes, and nothing temporary is left."""
+    assert not decode_everything(folder)
+    assert not [line for line in compare(folder, reference) if line.endswith('differs')]
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+def write_bad_files(folder):
+    """Data files of every kind that cannot be data."""
+    for name, text in {
+            'empty.csv': '', 'header.csv': 'x,y\n', 'row.csv': 'x,y\n1,2\n', 'words.csv': 'x,y\n1,two\n3,4\n',
+            'ragged.csv': '1,2\n3,4,5\n', 'gap.csv': '1,2\n3,\n', 'nan.csv': '1,2\nnan,4\n', 'inf.csv': '1,2\n3,inf\n',
+            'names.csv': 'x,y,z\n1,2\n3,4\n', 'text.txt': '1,2\n3,4\n', 'none': '1,2\n3,4\n', 'text.npy': '1,2\n3,4\n',
+            'text.npz': '1,2\n3,4\n', 'empty.npy': '', 'empty.npz': ''}.items():
+        (folder/name).write_text(text)
+    (folder/'binary.csv').write_bytes(bytes(range(256)))
+    (folder/'folder.csv').mkdir()
+    for name, rows in {'pickled': np.array([[1, None], [2, 'x']], object), 'scalar': np.array(1.), 'row': np.ones([1, 2]),
+                       'words': np.array([['a', 'b']]*3), 'complex': np.ones([3, 2], complex), 'bare': np.ones([5, 0]),
+                       'nan': np.full([3, 2], np.nan), 'huge': np.full([3, 2], 1e300)}.items():
+        np.save(folder/f'{name}.npy', rows)
+    np.savez(folder/'several.npz', a=np.ones([3, 2]), b=np.ones([3, 2]))
+    np.savez(folder/'nothing.npz')
+    np.savez(folder/'pickled.npz', np.array([[1, None], [2, 'x']], object))
+    shutil.copy(folder/'several.npz', folder/'disguised.npy')
+    (folder/'cut.npz').write_bytes((folder/'several.npz').read_bytes()[:100])
+    (folder/'cut.npy').write_bytes((folder/'nan.npy').read_bytes()[:140])
+
+
+@pytest.fixture(scope='module')
+def bad_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('bad')
+    write_bad_files(folder)
+    return folder
+
+
+LONG = 'x'*5000
+BAD_INPUT = [line.split(' | ') for line in """
+    --iterations 0 | --iterations | 0 is not allowed | whole number from 1 to 1000000000
+    --iterations -5 | --iterations | -5 is not allowed | whole number from 1
+    --iterations 1e3 | --iterations | 1e3 is not allowed | whole number
+    --iterations 1000000001 | --iterations | 1000000001 is not allowed | to 1000000000
+    --iterations nan | --iterations | nan is not allowed | whole number
+    --iterations | --iterations | expected one argument
+    --batch-size 0 | --batch-size | 0 is not allowed | from 1 to 100000
+    --batch-size 100001 | --batch-size | 100001 is not allowed | from 1 to 100000
+    --batch-size inf | --batch-size | inf is not allowed | whole number
+    --d-steps 0 | --d-steps | 0 is not allowed | from 1 to 1000
+    --d-steps 1001 | --d-steps | 1001 is not allowed | from 1 to 1000
+    --g-steps -1 | --g-steps | -1 is not allowed | from 1 to 1000
+    --g-steps 2.5 | --g-steps | 2.5 is not allowed | whole number
+    --learning-rate 0 | --learning-rate | 0 is not allowed | a number from 1e-12 to 1000
+    --learning-rate -0.1 | --learning-rate | -0.1 is not allowed | a number from
+    --learning-rate nan | --learning-rate | nan is not allowed | a number from
+    --learning-rate inf | --learning-rate | inf is not allowed | to 1000
+    --learning-rate 1e9 | --learning-rate | 1e9 is not allowed | to 1000
+    --learning-rate fast | --learning-rate | fast is not allowed | a number from
+    --scale 0 | --scale | 0 is not allowed | a number from 1e-06 to 1e+06
+    --scale -100 | --scale | -100 is not allowed | a number from
+    --scale nan | --scale | nan is not allowed | a number from
+    --scale inf | --scale | inf is not allowed | to 1e+06
+    --scale=-inf | --scale | -inf is not allowed | a number from
+    --scale 1e300 | --scale | 1e300 is not allowed | to 1e+06
+    --hidden | --hidden | expected at least one argument
+    --hidden 0 | --hidden | 0 is not allowed | from 1 to 4096
+    --hidden 16 -16 | --hidden | -16 is not allowed | from 1 to 4096
+    --hidden 16 5000 | --hidden | 5000 is not allowed | from 1 to 4096
+    --hidden 16,16 | --hidden | 16,16 is not allowed | whole number
+    --noise-dim 0 | --noise-dim | 0 is not allowed | from 1 to 4096
+    --noise-dim 99999 | --noise-dim | 99999 is not allowed | from 1 to 4096
+    --seed -1 | --seed | -1 is not allowed | from 0 to 4294967295
+    --seed 4294967296 | --seed | 4294967296 is not allowed | from 0 to
+    --seed 1.5 | --seed | 1.5 is not allowed | whole number
+    --log-every 0 | --log-every | 0 is not allowed | from 1
+    --snapshot-every 0 | --snapshot-every | 0 is not allowed | from 1
+    --snapshot-every -100 | --snapshot-every | -100 is not allowed | from 1
+    --print-every 0 | --print-every | 0 is not allowed | from 1
+    --sample 0 | --sample | 0 is not allowed | from 1 to 10000000
+    --sample 10000001 | --sample | 10000001 is not allowed | to 10000000
+    --data quadratc | --data | 'quadratc' | did you mean quadratic? | allowed are quadratic, cubic
+    --data quadratic.csv | --data | 'quadratic.csv' is no file | .csv, .npy or .npz
+    --data {long} | --data | is no file
+    --activation relo | --activation | 'relo' is not known | did you mean relu? | allowed are leaky_relu
+    --layer densely | --layer | 'densely' is not known | did you mean dense? | allowed are dense, residual
+    --output-mapping tan | --output-mapping | did you mean tanh? | allowed are linear, tanh
+    --pictures some | --pictures | 'some' is not known | allowed are article, all, none
+    --iteration 5 | --iteration 5 | did you mean --iterations?
+    --learning_rate 5 | --learning_rate 5 | did you mean --learning-rate?
+    --epochs 5 | unrecognized arguments: --epochs 5
+    outputs/mine | unrecognized arguments: outputs/mine
+    --resume --overwrite | --resume | no meaning beside --overwrite
+    --sample 5 --resume | --sample | no meaning beside --resume
+    --sample 5 --overwrite | --sample | no meaning beside --overwrite
+    --scale 5 --data ring | --scale | no meaning beside --data ring
+    --scale 5 --data {dir}/nan.csv | --scale | no meaning beside --data
+    --layer maxout --activation relu | --activation | no meaning beside --layer maxout
+    --resume | --resume | holds no run
+    --sample 5 | --sample | holds no run
+    --output {dir}/text.txt | --output | text.txt is a file | give a folder
+    --output {dir}/text.txt/below | --output | text.txt | give a folder
+    --output {long} | --output | give a
+    --data {dir}/folder.csv | --data | folder.csv | is a folder
+    --data {dir} | --data | is a folder | give a .csv, .npy or .npz file
+    --data {dir}/text.txt | --data | text.txt | cannot be read as .txt | give a .csv, .npy or .npz file
+    --data {dir}/none | --data | without an ending | give a .csv, .npy or .npz file
+    --data {dir}/empty.csv | --data | empty.csv | holds 0 rows | at least 2
+    --data {dir}/header.csv | --data | header.csv | holds 0 rows | at least 2
+    --data {dir}/row.csv | --data | row.csv | holds 1 rows | at least 2
+    --data {dir}/words.csv | --data | words.csv | not a table of numbers | two
+    --data {dir}/ragged.csv | --data | ragged.csv | not a table of numbers | columns
+    --data {dir}/gap.csv | --data | gap.csv | not a table of numbers
+    --data {dir}/nan.csv | --data | nan.csv | not finite
+    --data {dir}/inf.csv | --data | inf.csv | not finite
+    --data {dir}/names.csv | --data | 3 names in its header but 2 columns
+    --data {dir}/binary.csv | --data | binary.csv | not a table of numbers
+    --data {dir}/text.npy | --data | text.npy | not a table of numbers
+    --data {dir}/text.npz | --data | text.npz | not a table of numbers
+    --data {dir}/empty.npy | --data | empty.npy | not a table of numbers
+    --data {dir}/empty.npz | --data | empty.npz | not a table of numbers
+    --data {dir}/cut.npy | --data | cut.npy | not a table of numbers
+    --data {dir}/cut.npz | --data | cut.npz | not a table of numbers
+    --data {dir}/disguised.npy | --data | disguised.npy | not a table of numbers
+    --data {dir}/pickled.npy | --data | pickled.npy | not a table of numbers
+    --data {dir}/pickled.npz | --data | pickled.npz | not a table of numbers
+    --data {dir}/several.npz | --data | holds the arrays ['a', 'b'] | one array, or name it x_train
+    --data {dir}/nothing.npz | --data | nothing.npz | one array
+    --data {dir}/scalar.npy | --data | scalar.npy | at least 2
+    --data {dir}/row.npy | --data | holds 1 rows | at least 2
+    --data {dir}/bare.npy | --data | bare.npy | column
+    --data {dir}/words.npy | --data | words.npy | numbers are allowed
+    --data {dir}/complex.npy | --data | complex128 | numbers are allowed
+    --data {dir}/nan.npy | --data | nan.npy | not finite
+    --data {dir}/huge.npy | --data | huge.npy | too large
+""".strip().splitlines()]
+
+
+@pytest.mark.parametrize('words, pieces', [(words.split(), pieces) for words, *pieces in BAD_INPUT],
+                         ids=[line[0].strip() for line in BAD_INPUT])
+def test_bad_input(words, pieces, bad_files, tmp_path, capsys):
+    words = [word.format(dir=bad_files, long=LONG) for word in words]
+    output = [] if '--output' in words else ['--output', tmp_path/'run']
+    assert command(*words, *output) == 2
+    *usage, line = capsys.readouterr().err.splitlines()
+    assert usage[0].startswith('usage: gan_quadratic.py')
+    start = 'error: ' if pieces[0].startswith('unrec') or pieces[0][-1].isdigit() else f'error: argument {pieces[0]}: '
+    assert line.startswith(f'gan_quadratic.py: {start}')
+    assert not [piece for piece in pieces if piece not in line], line
+
+
+def test_bad_input_loads_no_tensorflow(bad_files, tmp_path):
+    lines = [f'--iterations 0', '--data quadratc', f'--data {bad_files}/ragged.csv', f'--data {bad_files}/nan.npy',
+             f'--output {bad_files}/text.txt', f'--resume --output {tmp_path}', '--epochs 5']
+    script = ('import sys, gan_quadratic; '
+              'print([gan_quadratic.main(line.split()) for line in sys.argv[1:]], "tensorflow" in sys.modules)')
+    said = subprocess.run([sys.executable, '-c', script, *lines], cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout.split('\n')[-2] == f'{[2]*len(lines)} False', said
+
+
+@pytest.mark.skipif(AS_ROOT, reason='root may read everything')
+def test_unreadable_data(tmp_path, capsys):
+    (tmp_path/'data.csv').write_text('1,2\n3,4\n')
+    (tmp_path/'data.csv').chmod(0)
+    assert command('--data', tmp_path/'data.csv', '--output', tmp_path/'run') == 2
+    assert 'argument --data' in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('words', [['--data', '{dir}/nan.csv', '--overwrite'], ['--resume', '--hidden', '8'], ['--seed', '1']])
+def test_bad_input_changes_nothing(words, half, bad_files, capsys):
+    before = files(half)
+    assert command(*(word.format(dir=bad_files) for word in words), '--output', half) == 2
+    assert files(half) == before
+
+
+# ------------------------------------------------------------------------------------- what is in the folder already
+
+MINE = 'notes.txt', 'iterations/iteration_best.png', 'checkpoint/mine', 'checkpoint/model-2nd-try.txt', 'snapshots/mine.npz'
+
+
+def leave_own_files(folder):
+    for name in MINE:
+        (folder/name).parent.mkdir(exist_ok=True)
+        (folder/name).write_text('mine')
+
+
+def assert_own_files(folder):
+    assert [name for name in MINE if not (folder/name).exists() or (folder/name).read_text() != 'mine'] == []
+
+
+def test_an_unfinished_run_is_not_overwritten(half, capsys):
+    before = files(half)
+    assert command(*STEPS, '--output', half) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert '--resume' in line and '--overwrite' in line and str(half) in line
+    assert files(half) == before
+
+
+def test_a_new_run_in_a_finished_folder_leaves_none_of_the_old_frames(done):
+    leave_own_files(done)
+    assert command(*STEPS, '--iterations', 101, '--output', done) == 0
+    assert_own_files(done)
+    frames = [path.name for path in done.glob('iterations/*_[0-9]*')]
+    assert sorted(frames) == ['iteration_000000.png', 'iteration_000100.png']
+    assert not list(done.rglob('*000200*')) and (done/'loss_logs.csv').read_text().count('\n') == 12
+    for name in MINE:
+        (done/name).unlink()
+    assert not decode_everything(done)
+
+
+def test_overwrite_discards_the_unfinished_run_alone(half, tmp_path):
+    leave_own_files(half)
+    for folder in half, tmp_path/'nothing there':
+        assert command(*STEPS, '--iterations', 2, '--pictures', 'none', '--overwrite', '--output', folder) == 0
+        assert (folder/'loss_logs.csv').read_text().count('\n') == 2
+        assert not list(folder.rglob('*000100*'))
+    assert_own_files(half)
+
+
+def test_an_interrupted_run_resumes_where_it_was_moved_to(half, finished, tmp_path, capsys):
+    leave_own_files(half)
+    moved = half.rename(tmp_path/'moved')
+    (moved/'iterations').mkdir(exist_ok=True)
+    for name in 'iterations/iteration_000200.png.tmp', 'loss_logs.csv.tmp', 'checkpoint/state.json.tmp':
+        (moved/name).write_text('left by a kill')
+    assert command('--resume', '--pictures', 'article', '--output', moved) == 0
+    assert 'Going on from iteration 15' in capsys.readouterr().out
+    assert_own_files(moved)
+    for name in MINE:
+        (moved/name).unlink()
+    assert not decode_everything(moved)
+    assert not compare(moved, finished)
+
+
+@pytest.mark.parametrize('words', [STEPS, ['--resume'], ['--sample', '5']], ids=['new', 'resume', 'sample'])
+def test_a_second_run_in_the_folder_refuses(words, done, capsys):
+    before = files(done)
+    with gan_quadratic.locked(done):
+        assert command(*words, '--output', done) == 1
+    one_line(capsys, 'another run', done)
+    assert files(done) == before
+
+
+def test_the_lock_of_a_killed_process_stops_nobody(tmp_path):
+    script = ('import gan_quadratic, pathlib, sys, time\n'
+              'with gan_quadratic.locked(pathlib.Path(sys.argv[1])):\n    print("locked", flush=True); time.sleep(600)')
+    holder = subprocess.Popen([sys.executable, '-c', script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b'locked\n'
+    with pytest.raises(gan_quadratic.Failure), gan_quadratic.locked(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with gan_quadratic.locked(tmp_path):
+        pass
+
+
+# ---------------------------------------------------------------------------------------------------------- resuming
+
+def test_resume_of_a_finished_run(done, capsys):
+    before = files(done)
+    assert command('--resume', '--output', done) == 0
+    assert 'finished' in capsys.readouterr().out
+    assert files(done) == before
+
+
+@pytest.mark.parametrize('flag, value, recorded', [
+    ('--hidden', '8', '[16, 16]'), ('--seed', '1', '0'), ('--learning-rate', '0.5', '0.001'), ('--iterations', '300', '301'),
+    ('--snapshot-every', '50', '100'), ('--data', 'ring', 'quadratic'), ('--normalize', '', 'False')])
+def test_resume_with_a_contradicting_flag(flag, value, recorded, done, half, capsys):
+    for folder in done, half:
+        before = files(folder)
+        assert command('--resume', flag, *value.split(), '--output', folder) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert f'argument {flag}:' in line and value in line and recorded in line
+        assert files(folder) == before
+
+
+def test_a_finished_run_grows(half, tmp_path):
+    """Also one that was interrupted before: as if it had been longer from the start."""
+    for iterations in 301, 402:
+        assert command('--resume', '--iterations', iterations, '--output', half) == 0
+    longer = tmp_path/'longer'
+    assert command(*STEPS, '--iterations', 402, '--pictures', 'none', '--output', longer) == 0
+    assert not compare(half, longer)
+    assert not decode_everything(half)
+
+
+def test_an_interrupt_before_the_first_iteration(finished, tmp_path, monkeypatch, capsys):
+    """The state of iteration 0 is one to go on from."""
+    asked = SimpleNamespace(gently=False, asked=signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(gan_quadratic, 'stoppable', lambda: contextlib.nullcontext(asked))
+        assert command(*STEPS, '--pictures', 'none', '--output', tmp_path/'run') == 130
+    assert '--resume' in capsys.readouterr().out
+    assert command('--resume', '--output', tmp_path/'run') == 0
+    assert_same_numbers(tmp_path/'run', finished)
+
+
+def test_killed_before_the_first_checkpoint(half, finished, capsys):
+    (half/'checkpoint/state.json').unlink()
+    assert command('--resume', '--output', half) == 0
+    assert 'starting from iteration 0' in capsys.readouterr().out
+    assert_same_numbers(half, finished)
+
+
+def test_data_that_changed_or_went(tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=[50, 2])
+    source, folder = tmp_path/'data.npy', tmp_path/'run'
+    np.save(source, rows)
+    words = '--data', source, '--iterations', 2, '--step-by-step', '--pictures', 'none', '--output', folder
+    assert command(*words) == 0
+    capsys.readouterr()
+    before = files(folder)
+    np.save(source, rows + 1)
+    assert command('--resume', '--iterations', 3, '--output', folder) == 2
+    assert 'no longer what the run began with' in capsys.readouterr().err.splitlines()[-1]
+    source.unlink()
+    assert command('--sample', 3, '--output', folder) == 2
+    assert 'no such file' in capsys.readouterr().err.splitlines()[-1]
+    assert files(folder) == before
+
+
+# -------------------------------------------------------------------------------------------------- kills, interrupts
+
+needs_proc = pytest.mark.skipif(NO_PROC, reason='finds processes by /proc')
+
+
+def wait_until(happened, process):
+    """Waits for something of a run, or for the run's end."""
+    while not happened() and process.is_alive():
+        time.sleep(0.01)
+
+
+def wait_for_end_of_drawing(folder):
+    while drawing_processes(folder):
+        time.sleep(0.05)
+
+
+@needs_proc
+@pytest.mark.parametrize('seed', range(3))
+def test_killed_at_a_random_moment(seed, finished, tmp_path, capsys):
+    """The last of them with its drawing process, and the compiled loop where the two others go step by step."""
+    rng, folder, both = random.Random(seed), tmp_path/'run', seed == 2
+    process = fork_command(*(SHORT if both else STEPS), '--output', folder, log=tmp_path/'log')
+    wait_until((folder/'settings.json').exists, process)
+    process.join(rng.uniform(0, 3))
+    drawing = drawing_processes(folder) if both else []
+    process.kill()
+    for pid in drawing:
+        os.kill(pid, signal.SIGKILL)
+    process.join()
+    wait_for_end_of_drawing(folder)
+    assert not decode_everything(folder, temporary=True)
+    assert command('--resume', '--output', folder) == 0
+    assert not decode_everything(folder)
+    if both:  # the compiled loop rounds otherwise
+        reference = tmp_path/'reference'
+        assert command(*SHORT, '--pictures', 'none', '--output', reference) == 0
+        assert_same_numbers(folder, reference)
+        assert files(folder).keys() == files(finished).keys()
+    else:
+        assert not compare(folder, finished)
+
+
+@needs_proc
+def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
+    """Training goes on; the end says what is missing; `plotting.py DIR` brings it."""
+    folder, tell = tmp_path/'run', gan_quadratic.tell
+
+    def telling(drawing, word):
+        if word == 'finish':
+            drawing.kill()
+            drawing.wait()
+            (folder/'metrics.png.tmp').write_text('what a kill may leave')
+        tell(drawing, word)
+    monkeypatch.setattr(gan_quadratic, 'tell', telling)
+    assert command(*STEPS, '--output', folder) == 0
+    expected = [name for name in files(finished) if name.endswith(('.png', '.gif'))]
+    missing = [name for name in expected if not (folder/name).exists()]
+    line = one_line_of(capsys.readouterr().err, 'missing')
+    assert line.startswith(f'{len(missing)} pictures are missing') and 'plotting.py' in line and str(folder.name) in line
+    assert not decode_everything(folder)
+    assert run_command(folder, script='plotting.py')[0] == 0
+    assert not compare(folder, finished)
+
+
+def one_line_of(said, piece):
+    """The line that holds a piece."""
+    line, = [line for line in said.splitlines() if piece in line]
+    return line
+
+
+def test_pictures_that_a_killed_drawing_left_old_are_named(done, monkeypatch, capsys):
+    """A run that grew has GIFs already, but not of all of it."""
+    start = gan_quadratic.drawing_process
+
+    def dead_process(folder):
+        process = start(folder)
+        process.kill()
+        process.wait()
+        return process
+    monkeypatch.setattr(gan_quadratic, 'drawing_process', dead_process)
+    assert command('--resume', '--iterations', 401, '--output', done) == 0
+    assert one_line_of(capsys.readouterr().err, 'missing').startswith('9 pictures')  # 3 of the run, 3 frames, 3 GIFs
+
+
+@needs_proc
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_the_drawing_process_ends_with_its_run(number, tmp_path):
+    """Also when all is trained and it has much to draw still: else it would draw into the resumed run's files."""
+    folder = tmp_path/'run'
+    words = '--iterations', 150, '--snapshot-every', 1, '--step-by-step', '--batch-size', 8
+    process = fork_command(*words, '--output', folder, log=tmp_path/'log')
+    wait_until((folder/'generated_samples.csv').exists, process)
+    began = time.perf_counter()
+    os.kill(process.pid, number)
+    process.join()
+    print(f'{number!r}: ended after {time.perf_counter() - began:.1f} s')
+    wait_for_end_of_drawing(folder)
+    assert process.exitcode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
+    assert len([name for name in files(folder) if name.endswith('.png')]) < 3*150
+    assert not decode_everything(folder, temporary=number == signal.SIGKILL)
+
+
+@needs_proc
+@pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(number, status, finished, tmp_path):
+    """Saved, and said how to go on, within 3 seconds; here asserted with room for a busy machine."""
+    folder = tmp_path/'run'
+    process = start_command(*STEPS, '--snapshot-every', 1, '--iterations', 100000, '--output', folder)
+    while not process.stdout.readline().startswith('Iterations: 50'):
+        assert process.poll() is None
+    began = time.perf_counter()
+    process.send_signal(number)
+    said, _ = process.communicate()
+    took = time.perf_counter() - began
+    print(f'{number!r}: ended after {took:.1f} s')
+    assert process.returncode == status and took < 10
+    line = said.splitlines()[-1]
+    assert line.startswith('Stopped, saved at iteration') and '--resume' in line and folder.name in line
+    assert not drawing_processes(folder)
+    assert not decode_everything(folder)
+
+
+def test_interrupted_in_process_and_resumed(half, finished):
+    assert command('--resume', '--output', half) == 0
+    assert_same_numbers(half, finished)
+
+
+def test_interrupted_twice(finished, tmp_path, monkeypatch, capsys):
+    """The second Ctrl-C does not wait for the first one's checkpoint, and breaks nothing."""
+    folder = tmp_path/'run'
+    with monkeypatch.context() as patch:
+        patch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
+        at_iteration(patch, 200, lambda: [interrupt(), interrupt()])
+        assert command(*STEPS, '--pictures', 'none', '--output', folder) == 130
+    assert '--resume' in capsys.readouterr().out.splitlines()[-1]
+    assert not decode_everything(folder)
+    assert command('--resume', '--output', folder) == 0
+    assert_same_numbers(folder, finished)
+
+
+def test_plotting_an_early_stop(half):
+    """The pictures of what is there so far, or one line."""
+    os.truncate(half/'metrics.csv', (half/'metrics.csv').read_text().index('\n') + 1)
+    os.truncate(half/'loss_logs.csv', (half/'loss_logs.csv').read_text().index('\n') + 1)
+    status, said = run_command(half, script='plotting.py')
+    assert 'Traceback' not in said
+    assert status == 0 or len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['snapshots/000100.npz', 'snapshots/data.npz', 'settings.json', 'loss_logs.csv'])
+def test_plotting_damaged_numbers(name, half):
+    (half/name).write_bytes((half/name).read_bytes()[:70])
+    status, said = run_command(half, script='plotting.py')
+    assert status == 1 and len(said.splitlines()) == 1 and half.name in said, said
+
+
+# -------------------------------------------------------------------------------------------------------- not finite
+
+def test_a_run_that_diverges(tmp_path, capsys):
+    folder = tmp_path/'run'
+    assert command(*STEPS, '--learning-rate', 1000, '--activation', 'relu', '--hidden', 64, 64, 64, '--scale', 1000000,
+                   '--pictures', 'none', '--output', folder) == 1
+    one_line(capsys, 'iteration', 'not finite', '--learning-rate')
+    assert not decode_everything(folder)
+
+
+def test_not_finite_leaves_what_was_good(done, monkeypatch, capsys):
+    """Weights that stop being finite in a run that has checkpoint and pictures already."""
+    before = files(done)
+    step = gan_quadratic.train_iteration
+
+    def stepping(sess, *rest, **options):
+        variable = next(v for v in gan_quadratic.tf.trainable_variables() if v.name.startswith('GAN/Generator/dense_1/bias'))
+        variable.load([np.nan]*16, sess)
+        return step(sess, *rest, **options)
+    monkeypatch.setattr(gan_quadratic, 'train_iteration', stepping)
+    assert command('--resume', '--iterations', 401, '--output', done) == 1
+    one_line(capsys, 'iteration 301', 'loss not finite')
+    assert not decode_everything(done)
+    after = files(done)
+    assert not [name for name in before if name.startswith(('checkpoint/', 'iterations/', 'features/', 'snapshots/'))
+                and after.get(name) != before[name]]
+    assert [after[name] for name in ('loss_logs.csv', 'metrics.csv')] == [before[n] for n in ('loss_logs.csv', 'metrics.csv')]
+
+
+# ----------------------------------------------------------------------------------------- no space, no permission
+
+class ShortDisk:
+    """Stands for `open` on a disk with room for so many bytes, which takes a part of what it cannot take whole."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def __call__(self, path, mode='r', buffering=-1, **options):
+        if 'r' in mode:
+            return builtins.open(path, mode, buffering, **options)
+        disk = self
+
+        class File(io.FileIO):
+            def write(self, data):
+                if not disk.room:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+                taken = bytes(data)[:disk.room]
+                disk.room -= len(taken)
+                return super().write(taken)
+        raw = File(path, mode.replace('b', ''))
+        if buffering == 0:
+            return raw
+        buffered = io.BufferedWriter(raw)
+        return buffered if 'b' in mode else io.TextIOWrapper(buffered, **options)
+
+
+def test_append_lines_leaves_whole_lines(tmp_path, monkeypatch):
+    path = tmp_path/'rows.csv'
+    gan_quadratic.append_lines(path, ['a,b', '1,2'])
+    monkeypatch.setattr(gan_quadratic, 'open', ShortDisk(10), raising=False)
+    gan_quadratic.append_lines(path, ['3,4'])
+    with pytest.raises(OSError, match='No space left'):
+        gan_quadratic.append_lines(path, ['5,6', '7,8'])
+    assert path.read_text() == 'a,b\n1,2\n3,4\n'
+
+
+def test_whole_file_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path/'numbers.json'
+    gan_quadratic.write_json(path, {'a': 1})
+    monkeypatch.setattr(gan_quadratic, 'open', ShortDisk(10), raising=False)
+    with pytest.raises(OSError, match='No space left'):
+        gan_quadratic.write_json(path, {'a': 'much longer than that'})
+    assert files(tmp_path) == {'numbers.json': b'{\n "a": 1\n}\n'}
+
+
+@pytest.mark.parametrize('room', [100, 300_000, 420_000, 570_000])
+def test_no_space_left(room, finished, tmp_path, monkeypatch, capsys):
+    """From the first file to the last samples: one line, whole lines, and to be gone on with."""
+    folder = tmp_path/'run'
+    with monkeypatch.context() as patch:
+        patch.setattr(gan_quadratic, 'open', ShortDisk(room), raising=False)
+        patch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
+        assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
+    one_line(capsys, 'No space left', '--resume' if room > 100 else '')
+    assert not decode_everything(folder)
+    assert command('--resume' if room > 100 else STEPS[0], *([] if room > 100 else STEPS[1:]), '--output', folder) == 0
+    assert_same_numbers(folder, finished)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MB, mounted at this folder."""
+    folder = tmp_path/'disk'
+    folder.mkdir()
+    if not AS_ROOT or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(folder)],
+                                     capture_output=True).returncode:
+        pytest.skip('may not mount a file system here')
+    yield folder
+    subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def fill(folder, room):
+    """Fills the file system with a file that leaves so many bytes free. Returns its path."""
+    disk = os.statvfs(folder)
+    (folder/'ballast').write_bytes(bytes(max(0, disk.f_bavail*disk.f_frsize - room)))
+    return folder/'ballast'
+
+
+@pytest.mark.parametrize('room', [0, 12_000, 60_000])
+def test_a_full_disk(room, small_disk, half, finished, capsys):
+    """Here the checkpoint has no room either, which TensorFlow writes; the drawing process neither."""
+    folder = shutil.copytree(half, small_disk/'run')
+    ballast = fill(small_disk, room)
+    assert command('--resume', '--output', folder) == 1
+    one_line(capsys, 'o space left', '--resume')
+    assert not decode_everything(folder)
+    ballast.unlink()
+    assert command('--resume', '--output', folder) == 0
+    assert_same_numbers(folder, finished)
+
+
+def test_a_read_only_disk(small_disk, half, finished, capsys):
+    folder = shutil.copytree(half, small_disk/'run')
+    before = files(folder)
+    subprocess.run(['mount', '-o', 'remount,ro', str(small_disk)], check=True)
+    assert command('--resume', '--output', folder) == 1
+    one_line(capsys, 'Read-only file system')
+    assert command(*STEPS, '--output', small_disk/'another') == 1
+    one_line(capsys, 'Read-only file system')
+    subprocess.run(['mount', '-o', 'remount,rw', str(small_disk)], check=True)
+    assert files(folder) == before
+    assert command('--resume', '--output', folder) == 0
+    assert_same_numbers(folder, finished)
+
+
+@pytest.mark.skipif(AS_ROOT, reason='root may write everywhere')
+def test_a_folder_without_permission(half, finished, capsys):
+    half.chmod(0o500)
+    assert command('--resume', '--output', half) == 1
+    one_line(capsys, 'Permission denied', '--resume')
+    half.chmod(0o700)
+    assert command('--resume', '--output', half) == 0
+    assert_same_numbers(half, finished)
+
+
+@pytest.mark.parametrize('seconds', [0, 5], ids=['at the checkpoint', 'at the next row'])
+def test_a_folder_that_vanishes(seconds, tmp_path, monkeypatch, capsys):
+    folder = tmp_path/'run'
+    at_iteration(monkeypatch, 150, lambda: shutil.rmtree(folder))
+    monkeypatch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', seconds)
+    assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
+    one_line(capsys, folder)
+
+
+# ---------------------------------------------------------------------------------------------------------- damage
+
+def cut(name, share=0.5):
+    """Damage: a file that lost its end."""
+    def damage(folder):
+        path, = folder.glob(name)
+        os.truncate(path, int(share*path.stat().st_size))
+    return damage
+
+
+def flip(name, where):
+    """Damage: one wrong bit, at this share of the file."""
+    def damage(folder):
+        path, = folder.glob(name)
+        content = bytearray(path.read_bytes())
+        content[int(where*len(content))] ^= 4
+        path.write_bytes(content)
+    return damage
+
+
+def put(name, text):
+    """Damage: another content."""
+    return lambda folder: (folder/name).write_text(text)
+
+
+def edit(name, **changes):
+    """Damage: other values in a JSON file; a value of None takes the name out."""
+    def damage(folder):
+        content = dict(json.loads((folder/name).read_text()), **changes)
+        put(name, json.dumps({key: value for key, value in content.items() if value is not None}))(folder)
+    return damage
+
+
+def shorter_than_recorded(folder):
+    """Of two CSVs one has rows that the checkpoint knows nothing of, the other lacks some that it knows."""
+    with open(folder/'loss_logs.csv', 'a') as file:
+        file.write('310,1,1\n')
+    cut('metrics.csv', 0.9)(folder)
+
+
+STATE, SETTINGS, DATA, INDEX = 'checkpoint/state.json', 'settings.json', 'checkpoint/model-*.data-*', 'checkpoint/model-*.index'
+DAMAGE = {
+    'data cut': cut(DATA), 'data empty': cut(DATA, 0), 'data gone': lambda folder: next(folder.glob(DATA)).unlink(),
+    'data, first byte': flip(DATA, 0), 'data, a bit amid': flip(DATA, 0.5), 'data, last byte': flip(DATA, 0.9999),
+    'index cut': cut(INDEX), 'index empty': cut(INDEX, 0), 'index gone': lambda folder: next(folder.glob(INDEX)).unlink(),
+    'index, a bit': flip(INDEX, 0.3), 'index, another bit': flip(INDEX, 0.7),
+    'state cut': cut(STATE), 'state empty': cut(STATE, 0), 'state of nothing': put(STATE, '{}'), 'state a list': put(STATE, '[1]'),
+    'state garbage': put(STATE, '\x00\x01'), 'state without streams': edit(STATE, streams=None),
+    'state of empty streams': edit(STATE, streams={}), 'state of no lengths': edit(STATE, lengths={}),
+    'state at another iteration': edit(STATE, iteration=201), 'state of no known format': edit(STATE, format='x'),
+    'settings cut': cut(SETTINGS), 'settings of nothing': put(SETTINGS, '{}'), 'settings garbage': put(SETTINGS, '\x00\x01'),
+    'settings of words': edit(SETTINGS, batch_size='many'), 'settings of an unknown name': edit(SETTINGS, layer='densely'),
+    'summary cut': cut('summary.json'), 'losses shorter': cut('loss_logs.csv', 0.9), 'metrics shorter': cut('metrics.csv', 0.9),
+    'one CSV shorter': shorter_than_recorded, 'losses gone': lambda folder: (folder/'loss_logs.csv').unlink(),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGE.values(), ids=DAMAGE)
+def test_damage(damage, done, capsys):
+    """One line, and neither a restart from nothing nor a change of what is there, which may be all there is."""
+    damage(done)
+    before = files(done)
+    assert command('--resume', '--iterations', 401, '--pictures', 'none', '--output', done) == 1
+    one_line(capsys, done)
+    after = files(done)
+    assert [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)] == []
+
+
+@pytest.mark.parametrize('damage, piece', [(edit(STATE, format=99), '99'), (edit(SETTINGS, hidden=[16, 17]), 'other networks'),
+                                           (edit(SETTINGS, hidden=[16]), 'other networks')],
+                         ids=['newer', 'wider', 'fewer layers'])
+def test_a_checkpoint_of_another_kind(damage, piece, done, capsys):
+    damage(done)
+    before = files(done)
+    for words in ['--resume', '--iterations', 401, '--pictures', 'none'], ['--sample', 5]:
+        assert command(*words, '--output', done) == 1
+        one_line(capsys, piece, done)
+        assert files(done) == before
+
+
+# --------------------------------------------------------------------------------------------------------- samples
+
+@pytest.mark.parametrize('n', [1, 25, 10_000, 12_345])
+def test_sample(n, done, capsys):
+    """Without training; the first rows are the same for every number of them."""
+    before = files(done)
+    assert command('--sample', n, '--output', done) == 0
+    after = files(done)
+    ours, theirs = after.pop('generated_samples.csv'), before.pop('generated_samples.csv')
+    assert ours.count(b'\n') == n + 1
+    assert ours.startswith(theirs) or theirs.startswith(ours)
+    assert after == before
+
+
+def test_sample_of_an_unfinished_run(half, finished):
+    before = files(half)
+    assert command('--sample', 25, '--output', half) == 0
+    assert (half/'generated_samples.csv').read_text().count('\n') == 26
+    (half/'generated_samples.csv').unlink()
+    assert files(half) == before
+    assert command('--resume', '--output', half) == 0
+    assert_same_numbers(half, finished)
+
+
+def test_sample_without_a_checkpoint(half, capsys):
+    (half/'checkpoint/state.json').unlink()
+    before = files(half)
+    assert command('--sample', 25, '--output', half) == 1
+    one_line(capsys, 'no trained generator', half)
+    assert files(half) == before
+
+
+def test_sample_contradicted_by_a_flag(half, capsys):
+    """Flags that would mean training are not silently left aside."""
+    assert command('--sample', 25, '--iterations', 500, '--output', half) == 2
+    assert 'argument --iterations' in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,296 @@
+"""The program as its users meet it: the command, its files and pictures, the exercises, the user's own data."""
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gan_quadratic as program
+import plotting
+from gan_quadratic import DISTRIBUTIONS, PICTURES, train
+
+ROOT = Path(program.__file__).parent
+LINE = re.compile(r'Iterations: \d+\t Discriminator loss: \d+\.\d{4}\t Generator loss: \d+\.\d{4}')
+TINY = dict(iterations=3, snapshot_every=2, batch_size=8, hidden=[4])
+
+
+def command(script, *words, **options):
+    return subprocess.run([sys.executable, str(ROOT/script), *map(str, words)], capture_output=True, text=True, **options)
+
+
+def assert_pictures(folder, names):
+    """Each of them decodes and is not blank."""
+    for name in names:
+        with Image.open(folder/name) as image:
+            assert image.format == ('GIF' if name.endswith('gif') else 'PNG'), name
+            shades = np.asarray(image.convert('L'))
+        assert shades.std() > 5 and min(shades.shape) > 300, name
+
+
+def expected_pictures(iterations, sets=('article',)):
+    lines = {name: gif for name, (gif, which, _) in PICTURES.items() if which in sets}
+    return [name % i for name in lines for i in iterations] + [*lines.values(), *program.RUN_PICTURES]
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A short run of the command, from another folder, into a path with spaces and letters beyond ASCII."""
+    elsewhere = tmp_path_factory.mktemp('elsewhere')
+    done = command('gan_quadratic.py', '--iterations', 201, '--snapshot-every', 100, '--print-every', 100, '--output', 'größe 2 π',
+                   cwd=elsewhere, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return elsewhere/'größe 2 π', done
+
+
+def test_the_command_leaves_its_files(run):
+    folder, done = run
+    assert done.stderr == ''
+    assert sum(bool(LINE.fullmatch(line)) for line in done.stdout.splitlines()) == 3
+    assert not re.search(r'[\r\b]|ETA', done.stdout)  # no progress bar into a pipe
+    assert_pictures(folder, expected_pictures([0, 100, 200]))
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *program.RUN_FILES, *(gif for gif, which, _ in PICTURES.values() if which == 'article')} - {'snapshots/data.npz'}
+    assert not list(folder.rglob('*.tmp'))
+    with Image.open(folder/'iterations.gif') as gif:
+        assert gif.n_frames == 3 and gif.info['duration'] == 500
+
+
+def test_the_csvs(run):
+    folder, _ = run
+    with open(folder/'loss_logs.csv') as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ['Iteration', 'Discriminator Loss', 'Generator Loss']
+    assert [int(row[0]) for row in rows[1:]] == list(range(0, 201, 10))
+    assert np.isfinite(np.array(rows[1:], float)).all()
+    samples = np.loadtxt(folder/'generated_samples.csv', delimiter=',', skiprows=1)
+    assert samples.shape == (10000, 2) and (folder/'generated_samples.csv').read_text().startswith('x,y\n')
+
+
+def test_the_summary_agrees_with_the_csvs(run):
+    folder, done = run
+    summary = json.loads((folder/'summary.json').read_text())
+    rows = program.read_rows(folder/'metrics.csv')
+    assert [row['Iteration'] for row in rows] == [0, 100, 200]
+    assert list(rows[0]) == program.METRICS
+    assert summary['settings']['seed'] == 0 and summary['settings']['iterations'] == 201
+    assert set(summary['seconds']) == {'set_up', 'compile', 'training', 'pictures'}
+    claims = summary['claims']
+    assert list(claims) == list(program.CLAIMS) and all(set(claim) == {'claim', 'measured', 'holds'} for claim in claims.values())
+    share = claims['centroid_moves_toward']['measured']['share of snapshots']
+    assert share == np.mean([row['Centroid Distance After'] < row['Centroid Distance Before'] for row in rows])
+    assert claims['real_features_stay'] == dict(claim=program.CLAIMS['real_features_stay'].words, measured={'largest move': 0}, holds=True)
+    assert claims['samples_follow']['measured']['energy distance'] == summary['final']['energy_distance'] > 0.02
+    assert not claims['samples_follow']['holds']
+    assert sum(claim['claim'] in done.stdout for claim in claims.values()) == 5
+    # the losses' mean since the last snapshot is that of the log, whose every tenth row it covers
+    log = np.loadtxt(folder/'loss_logs.csv', delimiter=',', skiprows=1)
+    covered = log[(log[:, 0] > 100) & (log[:, 0] <= 200)]
+    assert abs(covered[:, 1].mean() - rows[2]['Discriminator Loss Mean']) < 3*rows[2]['Discriminator Loss Spread']
+
+
+def test_measures_agree_with_the_snapshots_arrays(run):
+    folder, _ = run
+    for row in program.read_rows(folder/'metrics.csv'):
+        with np.load(folder/(program.SNAPSHOT % row['Iteration'])) as arrays:
+            centroids = arrays['features'].mean(axis=2)
+        assert row['Centroid Distance Before'] == pytest.approx(np.linalg.norm(centroids[1, 1] - centroids[1, 0]), rel=1e-5)
+        assert row['Centroid Distance After'] == pytest.approx(np.linalg.norm(centroids[2, 1] - centroids[2, 0]), rel=1e-5)
+        assert row['Largest Real Move'] == 0
+
+
+def test_lost_pictures_are_drawn_again(run, tmp_path):
+    folder = tmp_path/'copy'
+    shutil.copytree(run[0], folder)
+    pictures = expected_pictures([0, 100, 200])
+    before = {name: (folder/name).read_bytes() for name in pictures}
+    for name in pictures:
+        (folder/name).unlink()
+    done = command('plotting.py', folder, env={'PATH': '', 'LANG': 'C'})  # no display, no HOME
+    assert (done.returncode, done.stderr) == (0, '')
+    assert {name: (folder/name).read_bytes() for name in pictures} == before
+
+
+def test_the_drawing_process_loads_no_tensorflow():
+    code = 'import sys, plotting; print("tensorflow" in sys.modules, "matplotlib.pyplot" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True).stdout == 'False False\n'
+
+
+def test_a_folder_without_a_run_is_bad_input(tmp_path):
+    done = command('plotting.py', tmp_path)
+    assert done.returncode == 2 and 'holds no run' in done.stderr.splitlines()[-1]
+
+
+def test_sample_pictures_keep_their_axes(run):
+    folder, _ = run
+    frames = [np.asarray(Image.open(folder/'iterations'/f'iteration_{i:06d}.png').convert('RGB')) for i in (0, 200)]
+    assert np.array_equal(frames[0][60:, :80], frames[1][60:, :80])      # the y axis with its numbers
+    assert np.array_equal(frames[0][400:460], frames[1][400:460])        # legend
+
+
+def results_of(folder, **flags):
+    train(output=str(folder), pictures='none', **flags)
+    return [(folder/name).read_bytes() for name in ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv')]
+
+
+def test_the_seed_fixes_everything_and_snapshots_change_no_batch(tmp_path):
+    flags = dict(iterations=41, snapshot_every=20, log_every=1, batch_size=32)
+    first, second = (results_of(tmp_path/name, **flags) for name in 'ab')
+    assert first == second
+    other = results_of(tmp_path/'c', **flags, seed=1)
+    assert all(one != another for one, another in zip(first, other))
+    seldom = results_of(tmp_path/'d', **dict(flags, snapshot_every=1000))
+    rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (first[0], seldom[0])]
+    np.testing.assert_allclose(*rows, rtol=1e-3)
+
+
+def test_the_companion_schedule_and_step_by_step(tmp_path):
+    flags = dict(iterations=21, snapshot_every=10, log_every=1, d_steps=10, g_steps=10)
+    fast, slow = results_of(tmp_path/'fast', **flags), results_of(tmp_path/'slow', **flags, step_by_step=True)
+    rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (fast[0], slow[0])]
+    assert len(rows[0]) == 21
+    np.testing.assert_allclose(rows[0][:5], rows[1][:5], rtol=1e-3)
+
+
+# -------------------------------------------------------------------------------------------------- exercises
+
+@pytest.mark.parametrize('data', [name for name in DISTRIBUTIONS if name != 'quadratic'])
+def test_every_distribution_builds_trains_and_draws(data, tmp_path):
+    results = train(data=data, output=str(tmp_path), pictures='none', step_by_step=True, **TINY)
+    dim = results['samples'].shape[1]
+    assert dim == (3 if data in ('helix', 'sphere') else 2)
+    assert results['settings']['normalize'] and results['settings']['hidden'] == [4]  # the user's flag wins
+    run = plotting.Run(tmp_path)
+    run.frames = program.frames(dict(pictures='all'), dim)
+    run.draw_frames(again=True)
+    names = [name % i for name in run.frames for i in (0, 2)]
+    assert len(names) == (14 if dim == 2 else 10)
+    assert_pictures(tmp_path, names)
+
+
+def test_shapes_of_the_distributions():
+    rng = np.random.default_rng(0)
+    rows = {name: line.sample(8000, 100., rng) for name, line in DISTRIBUTIONS.items()}
+    for name in ('ring', 'sphere'):
+        np.testing.assert_allclose(np.linalg.norm(rows[name], axis=1), 1)
+    np.testing.assert_allclose(rows['sphere'].mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose((rows['sphere']**2).mean(axis=0), 1/3, atol=0.02)
+    np.testing.assert_allclose(np.hypot(*rows['helix'][:, :2].T), 1)
+    x, y = rows['two-curves'].T
+    np.testing.assert_allclose(np.abs(y), 10 + x*x)
+    assert abs(np.mean(y > 0) - 0.5) < 0.02
+    centres = np.stack([np.cos(np.arange(8)*np.pi/4), np.sin(np.arange(8)*np.pi/4)], axis=1)
+    offsets = rows['gaussians'][:, None] - centres
+    nearest = np.linalg.norm(offsets, axis=2).argmin(axis=1)
+    assert np.bincount(nearest, minlength=8).min() > 900
+    spread = np.array([offsets[nearest == k, k].std(axis=0) for k in range(8)])
+    np.testing.assert_allclose(spread, 0.05, rtol=0.08)
+    for name, line in DISTRIBUTIONS.items():
+        if line.curve:
+            np.testing.assert_allclose(rows[name][:, 1], line.curve(rows[name][:, 0]))
+
+
+def test_all_pictures_of_planar_data(tmp_path):
+    train(output=str(tmp_path), pictures='all', **TINY)
+    assert_pictures(tmp_path, expected_pictures([0, 2], ('article', 'all')))
+
+
+# ---------------------------------------------------------------------------------------------- the user's data
+
+def write(path, rows):
+    """A data file of the kind that its ending says."""
+    if path.suffix == '.csv':
+        np.savetxt(path, rows, delimiter=',', header='mass,length,width,height,age', comments='')
+    else:
+        (np.save if path.suffix == '.npy' else np.savez)(path, rows)
+    return path
+
+
+@pytest.mark.parametrize('ending', ['.csv', '.npy', '.npz'])
+def test_rows_of_a_file(ending, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=[50, 5])*[1, 10, 100, 1000, 0] + 7
+    path = write(tmp_path/f'rows{ending}', rows)
+    results = train(data=str(path), output=str(tmp_path/'out'), pictures='none', step_by_step=True, **TINY)
+    assert results['samples'].shape == (10000, 5)
+    header = (tmp_path/'out'/'generated_samples.csv').read_text().split('\n')[0]
+    assert header == ('mass,length,width,height,age' if ending == '.csv' else 'x1,x2,x3,x4,x5')
+    run = plotting.Run(tmp_path/'out')
+    run.frames = program.frames(dict(pictures='all'), 5)
+    run.draw_frames(again=True)
+    plotting.draw_training_data(run.folder, run.settings, run.data)
+    assert_pictures(run.folder, [name % i for name in run.frames for i in (0, 2)] + ['training_data.png'])
+    data = program.make_data(results['settings'], *program.load_rows(path))
+    standardised = data.to_networks(rows)
+    np.testing.assert_allclose(standardised[:, :4].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(standardised[:, :4].std(axis=0), 1, rtol=1e-5)
+    np.testing.assert_allclose(data.from_networks(standardised.astype(float)), rows, rtol=1e-4)
+    drawn = data.sample(400, rng)
+    assert {tuple(row) for row in drawn} == {tuple(row) for row in rows}  # with replacement, all of them in time
+
+
+def test_a_csv_without_header_and_a_single_column(tmp_path):
+    (tmp_path/'one.csv').write_text('1\n2.5\n\n-3e2\n')
+    rows, names, image = program.load_rows(tmp_path/'one.csv')
+    assert rows.tolist() == [[1], [2.5], [-300]] and names is None and image is None
+    results = train(data=str(tmp_path/'one.csv'), output=str(tmp_path/'out'), pictures='all', step_by_step=True, **TINY)
+    assert results['samples'].shape == (10000, 1)
+    assert_pictures(tmp_path/'out', ['iterations/iteration_000002.png', 'training_data.png'])
+    assert not (tmp_path/'out'/'discriminator').exists()
+
+
+@pytest.mark.parametrize('shape', [(28, 28), (8, 8, 3)])
+def test_images(shape, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, [30, *shape]).astype(np.uint8)
+    np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(30), x_test=images[:3])
+    results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), pictures='all', step_by_step=True, **TINY)
+    assert results['samples'].shape == (10000, np.prod(shape)) and results['final']['energy_distance'] is None
+    assert results['claims']['samples_follow']['holds'] is None
+    assert_pictures(tmp_path/'out', ['iterations/iteration_000002.png', 'training_data.png', 'iterations.gif', 'metrics.png'])
+    data = program.make_data(results['settings'], *program.load_rows(tmp_path/'images.npz'))
+    scaled = data.to_networks(images.reshape(30, -1))
+    assert scaled.min() == -1 and scaled.max() == 1
+
+
+def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
+    def unreachable():
+        raise Exception('URL fetch failure on https://example.org/mnist.npz: None -- unreachable')
+    monkeypatch.setattr(program.tf.keras.datasets.mnist, 'load_data', unreachable)
+    assert program.main(['--data', 'mnist', '--output', str(tmp_path)]) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert 'mnist' in line and 'could not be fetched' in line and 'local copy' in line
+
+
+# ------------------------------------------------------------------------------------------ from other programs
+
+def test_train_beside_eager_tensorflow_without_a_main_guard(tmp_path):
+    code = ('import tensorflow as tf; print(float(tf.reduce_sum(tf.ones([2]))))\n'
+            'from gan_quadratic import train\n'
+            f'results = train(iterations=21, snapshot_every=20, output={str(tmp_path/"out")!r})\n'
+            'print(results["samples"].shape, sorted(results)); print(float(tf.reduce_sum(tf.ones([3]))))\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == '2.0' and lines[-1] == '3.0'
+    assert "(10000, 2) ['claims', 'final', 'samples', 'seconds', 'settings', 'versions']" in lines
+    assert_pictures(tmp_path/'out', expected_pictures([0, 20]))
+
+
+def test_train_names_what_is_wrong():
+    with pytest.raises(program.UsageError, match='--iterations: 0 is not allowed'):
+        train(iterations=0)
+    with pytest.raises(program.UsageError, match='--iteratons'):
+        train(iteratons=5)
+
+
+@pytest.mark.parametrize('redirect', ['| head -1', '>&-', '>&- 2>&-'])
+def test_nobody_listens(redirect, tmp_path):
+    words = f'"{sys.executable}" "{ROOT}/gan_quadratic.py" --iterations 21 --snapshot-every 5 --print-every 1 --output "{tmp_path}/out" {redirect}'
+    done = subprocess.run(['sh', '-c', words], capture_output=True, text=True)
+    assert done.stderr == '' and json.loads((tmp_path/'out'/'summary.json').read_text())['settings']['iterations'] == 21
+    assert_pictures(tmp_path/'out', expected_pictures([0, 5, 10, 15, 20]))
