@@ -21,7 +21,7 @@ from PIL import Image
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.collections import PolyCollection  # noqa: E402
-from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
+from matplotlib.colors import LinearSegmentedColormap, to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.patches import FancyArrowPatch  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
@@ -401,12 +401,24 @@ DRAWN_BY = {  # the files of PICTURES -> function that prepares them, its furthe
 ONCE = draw_training_data, draw_training_loss, draw_metrics
 
 
+def make_palette(shades=42):
+    """An image with the palette of pictures of lines and points: all that lies between any two of their colours."""
+    colours = [np.array(to_rgb(colour)) for colour in ('white', 'black', REAL, GENERATED)]
+    blends = [np.linspace(one, other, shades) for k, one in enumerate(colours) for other in colours[k + 1:]]
+    palette = Image.new('P', (1, 1))
+    palette.putpalette(np.round(255*np.concatenate(blends)).astype(np.uint8).tobytes())
+    return palette
+
+
+PALETTE = make_palette()
+
+
 def write_png(figure, path):
     """Writes what is drawn on a figure's canvas. Lines and points get a palette, which their GIF needs anyway and which
     is quick to compress; a picture of many shades keeps them."""
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
     if image.getcolors(1500):
-        image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        image = image.quantize(palette=PALETTE, dither=Image.Dither.NONE)
     with whole_file(path) as file:
         image.save(file, 'png', compress_level=4)
 
