@@ -430,17 +430,17 @@ def family(pid):
 
 
 def memory(pids):
-    """Bytes of memory that processes hold together, what they share counted once."""
+    """Bytes that processes have resident together. What they share counts for each, libraries above all, which makes
+    this a little too much; their proportional share (Pss) would depend on who else uses TensorFlow meanwhile."""
     total = 0
     for pid in pids:
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
-            total += 1024*int(next(line for line in lines if line.startswith('Pss:')).split()[1])
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            total += int(Path(f'/proc/{pid}/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
     return total
 
 
 def watch(command):
-    """Runs a command. Returns its wall seconds and the peak memory of all its processes, None where not known."""
+    """Runs a command. Returns its wall seconds and the peak memory of all its processes, None where it is not known."""
     peak, began = 0, time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None:
