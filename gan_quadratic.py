@@ -406,8 +406,8 @@ def tenths(rows, name):
 
 
 def shrinkage(rows, name):
-    """The last tenth of a column in parts of its first tenth."""
-    first, last = tenths(rows, name)
+    """The last tenth of a column in parts of its first tenth; None where there is none."""
+    first, last = tenths(rows, name) if rows else (0, 0)
     return last/first if first > 0 else None
 
 
@@ -431,8 +431,8 @@ CLAIMS = {
     'losses_settle': Claim('The losses settle at 2 ln 2 and ln 2', {
         # 0.05 is D answering 0.49 or 0.51 everywhere where equilibrium answers 0.5, with room for one batch's noise
         'distance from 2 ln 2 and ln 2': (lambda rows, final: off_equilibrium(rows), lambda x: x <= 0.05),
-        # "shrink" means smaller at the end than at the start
-        'spread, last tenth / first': (lambda rows, final: shrinkage(rows, 'Discriminator Loss Spread'), lambda x: x < 1)}),
+        # "shrink" means smaller at the end than at the start, where iteration 0 has but one loss and so no spread
+        'spread, last tenth / first': (lambda rows, final: shrinkage(rows[1:], 'Discriminator Loss Spread'), lambda x: x < 1)}),
     'samples_follow': Claim('Generated samples follow the real distribution', {
         # 0.02 is some 20 times what two draws of the real data measure: about where the eye sees a difference
         'energy distance': (lambda rows, final: final, lambda x: x <= 0.02)}),
@@ -449,12 +449,14 @@ CLAIMS = {
 
 
 def judge(rows, final):
-    """The five claims as summary.json holds them; `holds` is None where a figure is not defined."""
+    """The five claims as summary.json holds them; `holds` is None where no figure fails but one is not defined."""
     judged = {}
     for name, claim in CLAIMS.items():
         measured = {figure: take(rows, final) for figure, (take, _) in claim.figures.items()}
-        judged[name] = dict(claim=claim.words, measured=measured, holds=None if None in measured.values() else all(
-            bool(passes(measured[figure])) for figure, (_, passes) in claim.figures.items()))
+        passed = [None if measured[figure] is None else bool(passes(measured[figure]))
+                  for figure, (_, passes) in claim.figures.items()]
+        judged[name] = dict(claim=claim.words, measured=measured,
+                            holds=False if False in passed else None if None in passed else True)
     return judged
 
 
@@ -675,7 +677,8 @@ PICTURE_ROWS = 256       # real samples in a picture
 JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's measures are taken
 FINAL_ROWS = 10_000      # rows of generated_samples.csv
 CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDNN custom operations|'
-                     rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*TF-TRT Warning|.*rebuild TensorFlow with')
+                     rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*Unable to register cu|'
+                     rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA')
 
 
 @contextlib.contextmanager
@@ -779,8 +782,6 @@ def discard(folder, since=0):
                for path in folder.glob(re.sub('%06d', '[0-9]*', pattern) + '.tmp')]
     for path in doomed:
         path.unlink(missing_ok=True)
-
-
 
 
 def read_json(path):
