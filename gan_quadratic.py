@@ -924,16 +924,33 @@ def write_samples(path, session, data, settings, n):
     return rows
 
 
+@contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws when told to through the pipe, and ends when that breaks."""
-    return subprocess.Popen([sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow'],
-                            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True)
+    drawing = subprocess.Popen([sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow'],
+                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True)
+    try:
+        yield drawing
+    except Failure:  # what led up to it is worth seeing
+        finish_drawing(drawing)
+        raise
+    finally:
+        drawing.terminate()
+        drawing.stdin.close()
+        drawing.wait()
 
 
 def tell(drawing, word):
     """Says a word to the drawing process. If it has died, training goes on, and the end says which pictures lack."""
     with contextlib.suppress(BrokenPipeError):
         drawing.stdin.write(f'{word}\n'.encode())
+
+
+def finish_drawing(drawing):
+    """Waits for what is not drawn yet."""
+    tell(drawing, 'finish')
+    drawing.stdin.close()
+    drawing.wait()
 
 
 def fixed_inputs(settings, data, streams):
@@ -1112,9 +1129,7 @@ def train_run(folder, settings, data, state, stop):
         finished = time.perf_counter()
         samples = write_samples(folder/'generated_samples.csv', session, data, settings, FINAL_ROWS)
         if drawing:
-            tell(drawing, 'finish')
-            drawing.stdin.close()
-            drawing.wait()
+            finish_drawing(drawing)
         rows = read_rows(folder/'metrics.csv')
         final = dict(energy_distance=distance(samples[:JUDGED_ROWS]) if distance else None,
                      curve_residual=curve_residual(samples, data.curve) if data.curve else None,

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import queue
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -507,7 +508,7 @@ def follow(run):
         for word in map(str.strip, sys.stdin):
             words.put(word)
         if word != 'finish':
-            os._exit(1)
+            os.kill(os.getpid(), signal.SIGTERM)
     threading.Thread(target=listen, daemon=True).start()
     while words.get() != 'finish':
         run.draw_frames(again=False)
@@ -520,6 +521,7 @@ def main():
     parser.add_argument('folder', metavar='DIR', nargs='?', default='outputs', help='output folder of a run (default: outputs)')
     parser.add_argument('--follow', action='store_true', help=argparse.SUPPRESS)  # how gan_quadratic.py starts it
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: leaves no half-written file behind
     try:
         run = Run(Path(arguments.folder))
         if arguments.follow:
@@ -528,6 +530,8 @@ def main():
             run.draw_frames(again=True)
             run.draw_rest()
         return 0
+    except KeyboardInterrupt:
+        return 130
     except UsageError as error:
         parser.error(str(error))
     except Failure as error:

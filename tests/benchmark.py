@@ -56,6 +56,7 @@ def sample_rows(n, rng, scale=100):
 def tutorial_graph():
     """This project's `build_gan` in a plain session, without anything else: session and `GAN`."""
     with hushed(), tf.Graph().as_default() as graph:
+        tf.set_random_seed(0)
         gan = build_gan()
         sess = tf.Session(graph=graph)
         sess.run(tf.global_variables_initializer())
