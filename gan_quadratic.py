@@ -15,7 +15,6 @@ import contextlib
 import csv
 import difflib
 import functools
-import importlib.metadata
 import json
 import logging
 import math
@@ -879,6 +878,7 @@ def open_session(settings, data, streams):
 
 def versions():
     """What the run ran on."""
+    import importlib.metadata  # slow to load, and --help needs none of it
     packages = {name: importlib.metadata.version(name) for name in ('numpy', 'matplotlib')}
     return dict(python=platform.python_version(), tensorflow=tf.version.VERSION, **packages)
 
@@ -1106,6 +1106,8 @@ def train_run(folder, settings, data, state, stop):
                 measuring.append(worker.submit(record, iteration, np.concatenate([*recent, losses]), judged, samples,
                                                arrays['features']))
                 recent.clear()
+                if len(measuring) > 8:  # snapshots come faster than they are measured: stopping must not take long
+                    measuring.pop(0).result()
                 if drawing:
                     tell(drawing, 'draw')
 
