@@ -130,20 +130,21 @@ def curve_over_x(curve, **flags):
     return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
 
 
+# What shapes other than the tutorial's, and the user's own rows, come out well with.
+SHAPED = dict(normalize=True, hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005, iterations=20001)
 DISTRIBUTIONS = {
     'quadratic': curve_over_x(get_y),
-    'cubic': curve_over_x(lambda x: x**3, normalize=True),
-    'quartic': curve_over_x(lambda x: x**4, normalize=True),
-    'sine': curve_over_x(lambda x: 10*np.sin(x/10), normalize=True),
-    'cosine': curve_over_x(lambda x: 10*np.cos(x/10), normalize=True),
-    'two-curves': Distribution(two_curves, dict(normalize=True), scaled=True),
-    'spiral': Distribution(spiral, dict(normalize=True)),
-    'ring': Distribution(ring, dict(normalize=True)),
-    'gaussians': Distribution(gaussians, dict(normalize=True)),
-    'helix': Distribution(helix, dict(normalize=True)),
-    'sphere': Distribution(sphere, dict(normalize=True)),
+    'cubic': curve_over_x(lambda x: x**3, **SHAPED),
+    'quartic': curve_over_x(lambda x: x**4, **SHAPED),
+    'sine': curve_over_x(lambda x: 10*np.sin(x/10), **SHAPED),
+    'cosine': curve_over_x(lambda x: 10*np.cos(x/10), **SHAPED),
+    'two-curves': Distribution(two_curves, SHAPED, scaled=True),
+    'spiral': Distribution(spiral, SHAPED),
+    'ring': Distribution(ring, SHAPED),
+    'gaussians': Distribution(gaussians, SHAPED),
+    'helix': Distribution(helix, SHAPED),
+    'sphere': Distribution(sphere, SHAPED),
 }
-TABLE_FLAGS = dict(normalize=True)  # for the user's own rows of numbers
 IMAGE_FLAGS = dict(normalize=True, hidden=[256, 256], noise_dim=32, learning_rate=0.0001, iterations=30001)
 KERAS_DATASETS = ('mnist', 'cifar10')
 
@@ -814,8 +815,8 @@ def start_anew(given, folder):
                          'or discard it by --overwrite')
     name = given.get('data', DEFAULTS['data'])
     rows, names, image = find_rows(name)
-    flags = DISTRIBUTIONS[name].flags if rows is None else IMAGE_FLAGS if image else TABLE_FLAGS
-    settings = dict(DEFAULTS, **{**flags, **given}, fingerprint=fingerprint(rows))
+    flags = DISTRIBUTIONS[name].flags if rows is None else IMAGE_FLAGS if image else SHAPED
+    settings = dict(DEFAULTS, **{**flags, **given}, fingerprint=fingerprint(rows), own=sorted(flags.keys() - given.keys()))
     settings = {name: value for name, value in settings.items() if name not in NOT_RECORDED}
     discard(folder)
     write_json(folder/'settings.json', settings)
@@ -1205,10 +1206,8 @@ def sample_only(folder, settings, n):
 def describe(folder, settings, data, session):
     """Says what runs."""
     hidden, dim = settings['hidden'], len(data.columns)
-    own = {} if settings['fingerprint'] else DISTRIBUTIONS[settings['data']].flags
-    own = ', '.join(f'{name.replace("_", "-")} {settings[name]}' for name in own)
     say(f'Data        {settings["data"]}, {dim} columns, {"standardised" if settings["normalize"] else "as they are"}'
-        + (f' (its own settings: {own})' if own else ''))
+        + (f' (with its own {", ".join(name.replace("_", "-") for name in settings["own"])})' if settings['own'] else ''))
     say(f'Networks    generator {"-".join(map(str, [settings["noise_dim"], *hidden, dim]))} ({session.parameters[0]} parameters), '
         f'discriminator {"-".join(map(str, [dim, *hidden, 2, 1]))} ({session.parameters[1]}), '
         f'{settings["layer"]} layers, {settings["activation"]}, {settings["output_mapping"]} output')

@@ -61,6 +61,7 @@ def finished(tmp_path_factory):
     """The folder of a finished run, with pictures. Not to be written to."""
     folder = tmp_path_factory.mktemp('robust')/'finished'
     assert command(*STEPS, '--output', folder) == 0
+    assert len(list(folder.glob('*/*.png'))) == 12 and len(list(folder.glob('*.*[gf]'))) == 6, 'pictures are missing'
     return folder
 
 
@@ -354,7 +355,8 @@ def test_resume_of_a_finished_run(done, capsys):
 
 @pytest.mark.parametrize('flag, value, recorded', [
     ('--hidden', '8', '[16, 16]'), ('--seed', '1', '0'), ('--learning-rate', '0.5', '0.001'),
-    ('--iterations', '300', '301'), ('--snapshot-every', '50', '100'), ('--data', 'ring', 'quadratic'), ('--normalize', '', 'False')])
+    ('--iterations', '300', '301'), ('--snapshot-every', '50', '100'), ('--data', 'ring', 'quadratic'),
+    ('--normalize', '', 'False')])
 def test_resume_with_a_contradicting_flag(flag, value, recorded, done, half, capsys):
     for folder in done, half:
         before = files(folder)
@@ -445,18 +447,29 @@ def test_killed_at_a_random_moment(seed, finished, tmp_path, capsys):
     assert not compare(folder, finished)
 
 
-@needs_proc
-def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
-    """Training goes on; the end says what is missing; `plotting.py DIR` brings it."""
-    folder, tell = tmp_path/'run', gan_quadratic.tell
+def kill_drawing(monkeypatch, at):
+    """Has the drawing process killed when it is told a word for the first time."""
+    tell = gan_quadratic.tell
 
     def telling(drawing, word):
-        if word == 'finish':
+        if word == at:
             drawing.kill()
             drawing.wait()
-            (folder/'metrics.png.tmp').write_text('what a kill may leave')
         tell(drawing, word)
     monkeypatch.setattr(gan_quadratic, 'tell', telling)
+
+
+def one_line_of(said, piece):
+    """The line that holds a piece."""
+    line, = [line for line in said.splitlines() if piece in line]
+    return line
+
+
+def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
+    """Training goes on; the end says what is missing; `plotting.py DIR` brings it."""
+    folder = tmp_path/'run'
+    kill_drawing(monkeypatch, 'finish')
+    at_iteration(monkeypatch, 300, lambda: (folder/'metrics.png.tmp').write_text('what a kill may leave'))
     assert command(*STEPS, '--output', folder) == 0
     expected = [name for name in files(finished) if name.endswith(('.png', '.gif'))]
     missing = [name for name in expected if not (folder/name).exists()]
@@ -467,22 +480,9 @@ def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
     assert not compare(folder, finished)
 
 
-def one_line_of(said, piece):
-    """The line that holds a piece."""
-    line, = [line for line in said.splitlines() if piece in line]
-    return line
-
-
 def test_pictures_that_a_killed_drawing_left_old_are_named(done, monkeypatch, capsys):
     """A run that grew has GIFs already, but not of all of it."""
-    start = gan_quadratic.drawing_process
-
-    def dead_process(folder):
-        process = start(folder)
-        process.kill()
-        process.wait()
-        return process
-    monkeypatch.setattr(gan_quadratic, 'drawing_process', dead_process)
+    kill_drawing(monkeypatch, 'draw')
     assert command('--resume', '--iterations', 401, '--output', done) == 0
     assert one_line_of(capsys.readouterr().err, 'missing').startswith('9 pictures')  # 3 of the run, 3 frames, 3 GIFs
 
@@ -765,17 +765,32 @@ def shorter_than_recorded(folder):
 STATE, SETTINGS = 'checkpoint/state.json', 'settings.json'
 DATA, INDEX = 'checkpoint/model-*.data-*', 'checkpoint/model-*.index'
 DAMAGE = {
-    'data cut': cut(DATA), 'data gone': lambda folder: next(folder.glob(DATA)).unlink(),
-    'data, a bit amid': flip(DATA, 0.5), 'data, last byte': flip(DATA, 0.9999),
-    'index cut': cut(INDEX), 'index gone': lambda folder: next(folder.glob(INDEX)).unlink(), 'index, a bit': flip(INDEX, 0.3),
-    'state cut': cut(STATE), 'state empty': cut(STATE, 0), 'state garbage': put(STATE, '\x00\x01'),
-    'state of nothing': put(STATE, '{}'), 'state a list': put(STATE, '[1]'), 'state without streams': edit(STATE, 'streams'),
-    'state of empty streams': edit(STATE, streams={}), 'state of no lengths': edit(STATE, lengths={}),
-    'state at another iteration': edit(STATE, iteration=201), 'state of no known format': edit(STATE, format='x'),
-    'settings cut': cut(SETTINGS), 'settings garbage': put(SETTINGS, '\x00\x01'), 'settings of nothing': put(SETTINGS, '{}'),
-    'settings of words': edit(SETTINGS, batch_size='many'), 'settings of an unknown name': edit(SETTINGS, layer='densely'),
-    'summary cut': cut('summary.json'), 'losses shorter': cut('loss_logs.csv', 0.9),
-    'metrics shorter': cut('metrics.csv', 0.9), 'one CSV shorter': shorter_than_recorded,
+    'data cut': cut(DATA),
+    'data gone': lambda folder: next(folder.glob(DATA)).unlink(),
+    'data, a bit amid': flip(DATA, 0.5),
+    'data, last byte': flip(DATA, 0.9999),
+    'index cut': cut(INDEX),
+    'index gone': lambda folder: next(folder.glob(INDEX)).unlink(),
+    'index, a bit': flip(INDEX, 0.3),
+    'state cut': cut(STATE),
+    'state empty': cut(STATE, 0),
+    'state garbage': put(STATE, '\x00\x01'),
+    'state of nothing': put(STATE, '{}'),
+    'state a list': put(STATE, '[1]'),
+    'state without streams': edit(STATE, 'streams'),
+    'state of empty streams': edit(STATE, streams={}),
+    'state of no lengths': edit(STATE, lengths={}),
+    'state at another iteration': edit(STATE, iteration=201),
+    'state of no known format': edit(STATE, format='x'),
+    'settings cut': cut(SETTINGS),
+    'settings garbage': put(SETTINGS, '\x00\x01'),
+    'settings of nothing': put(SETTINGS, '{}'),
+    'settings of words': edit(SETTINGS, batch_size='many'),
+    'settings of an unknown name': edit(SETTINGS, layer='densely'),
+    'summary cut': cut('summary.json'),
+    'losses shorter': cut('loss_logs.csv', 0.9),
+    'metrics shorter': cut('metrics.csv', 0.9),
+    'one CSV shorter': shorter_than_recorded,
     'losses gone': lambda folder: (folder/'loss_logs.csv').unlink(),
 }
 
