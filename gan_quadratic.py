@@ -119,7 +119,7 @@ def sphere(n, scale, rng):
 
 
 class Distribution(NamedTuple):
-    """A line of the table below: how to draw [n, dim] rows, the curve if it is y(x), flags it needs to come out well."""
+    """A line of the table below: what draws its [n, dim] rows, flags that it needs, its curve if it is one of y(x)."""
     sample: Callable
     flags: dict = {}
     curve: Optional[Callable] = None
@@ -162,7 +162,7 @@ def dense(inputs, units, activation=None):
 
 
 def residual(inputs, units, activation):
-    """A dense layer beside a shortcut (He et al. 2015), [n, k] -> [n, units]; the shortcut is linear where k differs."""
+    """A dense layer beside a shortcut (He et al. 2015), [n, k] -> [n, units]; the shortcut is linear for other k."""
     shortcut = inputs if inputs.shape[-1] == units else dense(inputs, units)
     return shortcut + dense(inputs, units, activation)
 
@@ -214,7 +214,7 @@ def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu',
 
 
 def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', layer='dense'):
-    """Judges samples X [n, dim]: logits [n, 1], positive for real, and its last hidden layer h3 [n, 2], the features."""
+    """Judges samples X [n, dim]: logits [n, 1], positive for real, and features h3 [n, 2], the last hidden layer."""
     with tf.variable_scope('GAN/Discriminator', reuse=reuse):
         h = X
         for units in hsize:
@@ -432,7 +432,8 @@ CLAIMS = {
         # 0.05 is D answering 0.49 or 0.51 everywhere where equilibrium answers 0.5, with room for one batch's noise
         'distance from 2 ln 2 and ln 2': (lambda rows, final: off_equilibrium(rows), lambda x: x <= 0.05),
         # "shrink" means smaller at the end than at the start, where iteration 0 has but one loss and so no spread
-        'spread, last tenth / first': (lambda rows, final: shrinkage(rows[1:], 'Discriminator Loss Spread'), lambda x: x < 1)}),
+        'spread, last tenth / first': (lambda rows, final: shrinkage(rows[1:], 'Discriminator Loss Spread'),
+                                       lambda x: x < 1)}),
     'samples_follow': Claim('Generated samples follow the real distribution', {
         # 0.02 is some 20 times what two draws of the real data measure: about where the eye sees a difference
         'energy distance': (lambda rows, final: final, lambda x: x <= 0.02)}),
@@ -441,7 +442,8 @@ CLAIMS = {
         'largest move': (lambda rows, final: max(row['Largest Real Move'] for row in rows), lambda x: x == 0)}),
     'centroid_moves_toward': Claim('The generated centroid moves toward the real one', {
         # the tutorial says "almost always": read as nine times in ten
-        'share of snapshots': (lambda rows, final: float(np.mean([row['Moved Toward'] for row in rows])), lambda x: x >= 0.9)}),
+        'share of snapshots': (lambda rows, final: float(np.mean([row['Moved Toward'] for row in rows])),
+                               lambda x: x >= 0.9)}),
     'features_mix': Claim('Real and generated features mix more and more', {
         # "more" means a smaller distance between the two clouds at the end than at the start
         'distance, last tenth / first': (lambda rows, final: shrinkage(rows, 'Feature Mixing'), lambda x: x < 1)}),
@@ -492,7 +494,8 @@ RUN_FILES = ('settings.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'g
 def frames(settings, dim):
     """The lines of PICTURES that a run draws."""
     wanted = {'none': (), 'article': ('article',), 'all': ('article', 'all')}[settings['pictures']]
-    return {name: gif for name, (gif, which, planar) in PICTURES.items() if which in wanted and (dim == 2 or not planar)}
+    return {name: gif for name, (gif, which, planar) in PICTURES.items()
+            if which in wanted and (dim == 2 or not planar)}
 
 
 def numbered(folder, pattern):
@@ -620,7 +623,7 @@ def load_rows(path):
 
 
 def find_rows(name):
-    """`load_rows` of a file, or the same of one of Keras's data sets; of a built-in distribution nothing, three times."""
+    """`load_rows` of a file, or the same of one of Keras's data sets; three times None of a built-in distribution."""
     if name in DISTRIBUTIONS:
         return None, None, None
     if name not in KERAS_DATASETS:
@@ -683,7 +686,7 @@ CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDN
 
 @contextlib.contextmanager
 def hushed():
-    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, errors above all.
+    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, as errors.
 
     Its C++ side writes past Python and, before it has started, past its own log level; so what it writes is sifted.
     """
@@ -753,7 +756,7 @@ def stoppable():
 
 @contextlib.contextmanager
 def locked(folder):
-    """Holds the folder for this run alone. The operating system lets go of it when the process ends, however it ends."""
+    """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
     descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
     try:
         if fcntl:
@@ -816,7 +819,7 @@ def start_anew(given, folder):
     name = given.get('data', DEFAULTS['data'])
     rows, names, image = find_rows(name)
     flags = DISTRIBUTIONS[name].flags if rows is None else IMAGE_FLAGS if image else SHAPED
-    settings = dict(DEFAULTS, **{**flags, **given}, fingerprint=fingerprint(rows), own=sorted(flags.keys() - given.keys()))
+    settings = dict(DEFAULTS, **{**flags, **given}, own=sorted(flags.keys() - given.keys()), fingerprint=fingerprint(rows))
     settings = {name: value for name, value in settings.items() if name not in NOT_RECORDED}
     discard(folder)
     write_json(folder/'settings.json', settings)
@@ -889,7 +892,7 @@ def first_line(error):
 
 
 def block_trainer(session, settings, length):
-    """The function (X_batches, Z_batches) -> losses [n, 2] that trains between two snapshots, up to `length` iterations.
+    """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots.
 
     It is the compiled loop; the loop without XLA, with a notice, where XLA cannot compile; the tutorial's own way
     under --step-by-step.
@@ -1100,7 +1103,8 @@ def train_run(folder, settings, data, state, stop):
                 check_finite(session, losses, iteration + n, rate)
                 recent.append(losses)
             else:
-                losses, arrays, judged, samples = snapshot_iteration(session, settings, data, fixed, X_batches[0], Z_batches[0])
+                losses, arrays, judged, samples = snapshot_iteration(session, settings, data, fixed,
+                                                                     X_batches[0], Z_batches[0])
                 check_finite(session, losses, iteration + 1, rate)
                 with whole_file(folder/(SNAPSHOT % iteration)) as file:
                     np.savez(file, **arrays)
@@ -1113,7 +1117,8 @@ def train_run(folder, settings, data, state, stop):
                     tell(drawing, 'draw')
 
             rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
-            append_lines(folder/'loss_logs.csv', ['%d,%.9g,%.9g' % row for row in rows if row[0] % settings['log_every'] == 0])
+            append_lines(folder/'loss_logs.csv', ['%d,%.9g,%.9g' % row for row in rows
+                                                  if row[0] % settings['log_every'] == 0])
             for row in rows:
                 if row[0] % settings['print_every'] == 0:
                     say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
@@ -1149,7 +1154,7 @@ def train_run(folder, settings, data, state, stop):
 
 
 def run(given):
-    """What the command does, for the user's flags as `parse` returns them. Returns the summary, with samples if it trained."""
+    """What the command does, for flags as `parse` returns them. Returns the summary, with samples if it trained."""
     folder = Path(given.get('output', DEFAULTS['output']))
     flag = '--resume' if given.get('resume') else '--sample' if 'sample' in given else None
     with contextlib.ExitStack() as stack:
@@ -1168,13 +1173,13 @@ def run(given):
             return resume(given, folder, stop)
         except Stopped:
             state = read_state(folder)
-            say(f'\nStopped, {"saved at iteration " + str(state["iteration"]) if state else "nothing was trained yet"}. '
-                f'Go on with: {command("gan_quadratic.py", "--resume", "--output", folder)}')
+            saved = f'saved at iteration {state["iteration"]}' if state else 'nothing was saved yet'
+            say(f'\nStopped, {saved}. Go on with: {command("gan_quadratic.py", "--resume", "--output", folder)}')
             raise
 
 
 def resume(given, folder, stop):
-    """`--resume`: goes on with the run in the folder; also with a finished one that is to be longer or to have more pictures."""
+    """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
     settings, state = recall(given, folder, '--resume'), read_state(folder)
     changed = {name: given[name] for name in CHANGEABLE if name in given}
     summary = read_json(folder/'summary.json')
@@ -1186,7 +1191,7 @@ def resume(given, folder, stop):
     (folder/'summary.json').unlink(missing_ok=True)
     discard(folder, since=state['iteration'] if state else 0)
     write_json(folder/'settings.json', settings)
-    say(f'Going on from iteration {state["iteration"]}.' if state else 'Nothing was saved yet: starting from iteration 0.')
+    say(f'Going on from iteration {state["iteration"]}.' if state else 'Nothing was saved: starting from iteration 0.')
     return train_run(folder, settings, data, state, stop)
 
 
@@ -1206,13 +1211,14 @@ def sample_only(folder, settings, n):
 def describe(folder, settings, data, session):
     """Says what runs."""
     hidden, dim = settings['hidden'], len(data.columns)
+    own = ', '.join(name.replace('_', '-') for name in settings['own'])
     say(f'Data        {settings["data"]}, {dim} columns, {"standardised" if settings["normalize"] else "as they are"}'
-        + (f' (with its own {", ".join(name.replace("_", "-") for name in settings["own"])})' if settings['own'] else ''))
-    say(f'Networks    generator {"-".join(map(str, [settings["noise_dim"], *hidden, dim]))} ({session.parameters[0]} parameters), '
-        f'discriminator {"-".join(map(str, [dim, *hidden, 2, 1]))} ({session.parameters[1]}), '
-        f'{settings["layer"]} layers, {settings["activation"]}, {settings["output_mapping"]} output')
-    say(f'Schedule    {settings["iterations"]} iterations of {settings["d_steps"]} + {settings["g_steps"]} steps, batch '
-        f'{settings["batch_size"]}, learning rate {settings["learning_rate"]:g}, seed {settings["seed"]}')
+        + (f' (with its own {own})' if own else ''))
+    shapes = ['-'.join(map(str, sizes)) for sizes in ([settings['noise_dim'], *hidden, dim], [dim, *hidden, 2, 1])]
+    say('Networks    generator {0} ({2} parameters), discriminator {1} ({3})'.format(*shapes, *session.parameters)
+        + ', {layer} layers, {activation}, {output_mapping} output'.format(**settings))
+    say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
+        '{learning_rate:g}, seed {seed}'.format(**settings))
     say(f'Output      {folder}')
 
 
@@ -1220,9 +1226,10 @@ def report(folder, settings, summary, missing):
     """Says at the end what came out and where it is."""
     final = {name.replace('_', ' '): value for name, value in summary['final'].items() if value is not None}
     say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items()))
-    say('Time        ' + ', '.join(f'{name.replace("_", "-")} {value:.1f} s' for name, value in summary['seconds'].items()))
+    say('Time        ' + ', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
     for claim in summary['claims'].values():
-        figures = ', '.join(f'{name} {value if value is None else format(value, ".3g")}' for name, value in claim['measured'].items())
+        figures = ', '.join(f'{name} {"undefined" if x is None else format(x, ".3g")}'
+                            for name, x in claim['measured'].items())
         say(f'{ {True: "true", False: "FALSE", None: "no measure"}[claim["holds"]]:<12}{claim["claim"]} ({figures})')
     if settings['pictures'] != 'none':
         say(f'Pictures    are in {folder}; start with training_loss.png, iterations.gif and feature_transform.gif')
@@ -1238,28 +1245,16 @@ def command(script, *words):
 
 # ----------------------------------------------------------------------------------------------- command line
 
-def whole(low, high):
-    """A flag's type: whole numbers from low to high."""
+def within(kind, low, high):
+    """A flag's type: numbers of a kind, int or float, from low to high."""
     def number(text):
         try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a whole number from {low} to {high}')
-        return value
-    return number
-
-
-def real(low, high):
-    """A flag's type: numbers from low to high."""
-    def number(text):
-        try:
-            value = float(text)
+            value = kind(text)
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a number from {low:g} to {high:g}')
+            raise argparse.ArgumentTypeError(
+                f'{text} is not allowed; give a {"whole " if kind is int else ""}number from {low} to {high}')
         return value
     return number
 
@@ -1268,7 +1263,8 @@ def one_of(names):
     """A flag's type: one of these names."""
     def name(text):
         if text not in names:
-            raise argparse.ArgumentTypeError(f'{text!r} is not known{nearest(text, names)}; allowed are {", ".join(names)}')
+            raise argparse.ArgumentTypeError(f'{text!r} is not known{nearest(text, names)}; '
+                                             f'allowed are {", ".join(names)}')
         return text
     return name
 
@@ -1284,47 +1280,59 @@ def name_or_file(text):
     if text in names:
         return text
     if not Path(text).exists():
-        raise argparse.ArgumentTypeError(f'{text!r} is no file and no known distribution{nearest(text, names)}; allowed '
-                                         f'are {", ".join(names)}, or a .csv, .npy or .npz file')
+        raise argparse.ArgumentTypeError(f'{text!r} is no file and no known distribution{nearest(text, names)}; '
+                                         f'allowed are {", ".join(names)}, or a .csv, .npy or .npz file')
     return str(Path(text).resolve())
 
 
-FLAGS = {  # group -> lines of: flag, default, its type or argparse's other words, meaning
+def numbers(kind, low, high, metavar='N', **words):
+    """argparse's words for a flag that takes numbers from low to high."""
+    return dict(type=within(kind, low, high), metavar=metavar, **words)
+
+
+def names(table, metavar='NAME'):
+    """argparse's words for a flag that takes one of these names."""
+    return dict(type=one_of(table), metavar=metavar)
+
+
+SWITCH, EVERY = dict(action='store_true'), numbers(int, 1, 10**9)
+FLAGS = {  # group -> lines of: flag, default, argparse's further words, meaning
     'data': [
         ('--data', 'quadratic', dict(type=name_or_file, metavar='NAME or FILE'),
-         'a built-in distribution (' + ', '.join([*DISTRIBUTIONS, *KERAS_DATASETS]) + '), or a .csv, .npy or .npz file of rows'),
-        ('--scale', 100., dict(type=real(1e-6, 1e6), metavar='WIDTH'), 'width of the x range of the curves'),
-        ('--normalize', False, dict(action=argparse.BooleanOptionalAction), "train on standardised data; the data's own line may switch it on"),
+         f'a distribution ({", ".join([*DISTRIBUTIONS, *KERAS_DATASETS])}), or a .csv, .npy or .npz file of rows'),
+        ('--scale', 100., numbers(float, 1e-6, 1e6, 'WIDTH'), 'width of the x range of the curves'),
+        ('--normalize', False, dict(action=argparse.BooleanOptionalAction),
+         'train on standardised data; all data but quadratic switch it on'),
     ],
     'networks': [
-        ('--hidden', [16, 16], dict(type=whole(1, 4096), nargs='+', metavar='N'), 'units of the hidden layers of both networks'),
-        ('--activation', 'leaky_relu', dict(type=one_of(ACTIVATIONS), metavar='NAME'), 'of the hidden layers: ' + ', '.join(ACTIVATIONS)),
-        ('--layer', 'dense', dict(type=one_of(LAYERS), metavar='NAME'), 'kind of hidden layer: ' + ', '.join(LAYERS)),
-        ('--output-mapping', 'linear', dict(type=one_of(OUTPUT_MAPPINGS), metavar='NAME'),
+        ('--hidden', [16, 16], numbers(int, 1, 4096, nargs='+'), 'units of the hidden layers of both networks'),
+        ('--activation', 'leaky_relu', names(ACTIVATIONS), 'of the hidden layers: ' + ', '.join(ACTIVATIONS)),
+        ('--layer', 'dense', names(LAYERS), 'kind of hidden layer: ' + ', '.join(LAYERS)),
+        ('--output-mapping', 'linear', names(OUTPUT_MAPPINGS),
          "of the generator's last layer: linear, or tanh over the data's range"),
-        ('--noise-dim', 2, dict(type=whole(1, 4096), metavar='N'), 'width of the noise Z'),
+        ('--noise-dim', 2, numbers(int, 1, 4096), 'width of the noise Z'),
     ],
     'training': [
-        ('--iterations', 100001, dict(type=whole(1, 10**9), metavar='N'), 'one more than a multiple of --snapshot-every draws the last one too'),
-        ('--batch-size', 256, dict(type=whole(1, 10**5), metavar='N'), 'real samples, and noise vectors, in an iteration'),
-        ('--d-steps', 1, dict(type=whole(1, 1000), metavar='N'), 'updates of the discriminator per iteration'),
-        ('--g-steps', 1, dict(type=whole(1, 1000), metavar='N'), 'updates of the generator per iteration'),
-        ('--learning-rate', 0.001, dict(type=real(1e-12, 1000), metavar='RATE'), 'of RMSProp, in both networks'),
-        ('--seed', 0, dict(type=whole(0, 2**32 - 1), metavar='N'), 'fixes everything random'),
-        ('--step-by-step', False, dict(action='store_true'), 'train as the tutorial does, one sess.run a step'),
+        ('--iterations', 100001, EVERY, 'one more than a multiple of --snapshot-every draws the last one too'),
+        ('--batch-size', 256, numbers(int, 1, 10**5), 'real samples, and noise vectors, in an iteration'),
+        ('--d-steps', 1, numbers(int, 1, 1000), 'updates of the discriminator per iteration'),
+        ('--g-steps', 1, numbers(int, 1, 1000), 'updates of the generator per iteration'),
+        ('--learning-rate', 0.001, numbers(float, 1e-12, 1000, 'RATE'), 'of RMSProp, in both networks'),
+        ('--seed', 0, numbers(int, 0, 2**32 - 1), 'fixes everything random'),
+        ('--step-by-step', False, SWITCH, 'train as the tutorial does, one sess.run a step'),
     ],
     'what is reported': [
-        ('--log-every', 10, dict(type=whole(1, 10**9), metavar='N'), 'iterations between rows of the loss log'),
-        ('--snapshot-every', 1000, dict(type=whole(1, 10**9), metavar='N'), 'iterations between snapshots (pictures, measures)'),
-        ('--print-every', 1000, dict(type=whole(1, 10**9), metavar='N'), 'iterations between printed lines; 1 prints them all, as the tutorial does'),
-        ('--pictures', 'article', dict(type=one_of(('article', 'all', 'none')), metavar='SET'),
-         "article: the tutorial's; all: also the discriminator's updates, its heat map and the generator's mapping; none"),
+        ('--log-every', 10, EVERY, 'iterations between rows of the loss log'),
+        ('--snapshot-every', 1000, EVERY, 'iterations between snapshots (pictures, measures)'),
+        ('--print-every', 1000, EVERY, 'iterations between printed lines; 1 prints them all, as the tutorial does'),
+        ('--pictures', 'article', names(('article', 'all', 'none'), 'SET'),
+         "article: the tutorial's; all: also D's updates, its map of the plane, and the generator's mapping; none"),
     ],
     'the output folder': [
         ('--output', 'outputs', dict(metavar='DIR'), 'where a run writes'),
-        ('--resume', False, dict(action='store_true'), 'go on with the run found there'),
-        ('--overwrite', False, dict(action='store_true'), 'discard the unfinished run found there'),
-        ('--sample', None, dict(type=whole(1, 10**7), metavar='N'), 'no training: write N samples of the trained generator'),
+        ('--resume', False, SWITCH, 'go on with the run found there'),
+        ('--overwrite', False, SWITCH, 'discard the unfinished run found there'),
+        ('--sample', None, numbers(int, 1, 10**7), 'no training: write N samples of the trained generator'),
     ],
 }
 DEFAULTS = {flag[2:].replace('-', '_'): default for lines in FLAGS.values() for flag, default, _, _ in lines}
@@ -1343,14 +1351,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser():
-    parser = Parser('gan_quadratic.py', description='Trains a simple GAN to draw points of y = 10 + x^2, and leaves pictures of how it learns.',
-                    epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-                    argument_default=argparse.SUPPRESS)
+    parser = Parser('gan_quadratic.py', description='Trains a simple GAN to draw points of y = 10 + x^2, and leaves '
+                    'pictures of how it learns.', epilog=EXAMPLES, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS)
     for title, lines in FLAGS.items():
         group = parser.add_argument_group(title)
         for flag, default, words, meaning in lines:
             shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            group.add_argument(flag, help=meaning if default is None or default is False else f'{meaning} (default: {shown})', **words)
+            plain = default is None or default is False
+            group.add_argument(flag, help=meaning if plain else f'{meaning} (default: {shown})', **words)
     return parser
 
 
@@ -1367,7 +1376,8 @@ def parse(argv):
             ('--resume', '--overwrite', given.get('resume') and given.get('overwrite')),
             ('--sample', '--resume', 'sample' in given and given.get('resume')),
             ('--sample', '--overwrite', 'sample' in given and given.get('overwrite')),
-            ('--scale', f'--data {data}', 'scale' in given and data and not (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled)),
+            ('--scale', f'--data {data}', 'scale' in given and data and not
+             (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled)),
             ('--activation', '--layer maxout', 'activation' in given and given.get('layer') == 'maxout')):
         if clash:
             raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
@@ -1390,7 +1400,8 @@ def train(**flags):
         if value is False and name == 'normalize':
             argv.append('--no-normalize')
         elif value is not False and value is not None:
-            argv += [flag, *([] if value is True else map(str, value) if isinstance(value, (list, tuple)) else [str(value)])]
+            values = [] if value is True else value if isinstance(value, (list, tuple)) else [value]
+            argv += [flag, *map(str, values)]
     return run(parse(argv))
 
 
@@ -1414,7 +1425,7 @@ def main(argv=None):
     except Failure as failure:
         return fail(1, failure)
     except OSError as error:
-        return fail(1, f'{error.filename or "the output folder"}: {error.strerror or error}; see to it, then go on with --resume')
+        return fail(1, f'{error.filename or "the output folder"}: {error.strerror or error}; see to it, then --resume')
     except MemoryError:
         return fail(1, 'not enough memory; give a smaller --batch-size or --hidden')
 

@@ -76,7 +76,7 @@ def data_axes(figure, data, where=111):
 
 
 def points(axes, color, label, **style):
-    """A series of points on `data_axes`. Returns its artists, and the function that puts rows [n, dim] in their place."""
+    """A series of points on `data_axes`. Returns its artists and the function that puts rows [n, dim] in place."""
     lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=color, marker=SHAPES[color], label=label,
                      animated=True, **style)[0] for ax, columns in axes]
 
@@ -164,7 +164,8 @@ def transform(figure, data, step):
     """The feature space h3 of real and of generated samples, before and after the update of network `step`."""
     figure.subplots_adjust(0.12, 0.21, 0.97, 0.92)
     ax = figure.add_subplot(xlabel='feature 1', ylabel='feature 2')
-    series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **style) for whose, _, when, style in FEATURES]
+    series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **style)
+              for whose, _, when, style in FEATURES]
     legend_below(figure, ax)
     title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
 
@@ -180,7 +181,7 @@ def transform(figure, data, step):
 
 
 def centroids(figure, data, step):
-    """The centroids of those four clouds; beside them, enlarged, how far the update moved each, from a common origin."""
+    """The centroids of those four clouds; beside them, enlarged, how the update moved each, from a common origin."""
     figure.subplots_adjust(0.09, 0.27, 0.98, 0.85, 0.3)
     ax = figure.add_subplot(1, 2, 1, xlabel='feature 1', ylabel='feature 2')
     near = figure.add_subplot(1, 2, 2, xlabel='move along feature 1', ylabel='move along feature 2')
@@ -188,7 +189,8 @@ def centroids(figure, data, step):
     near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
     near.locator_params(nbins=4)
     near.ticklabel_format(scilimits=(-2, 3))
-    series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **dict(style, markersize=(14, 6)[after], markeredgewidth=1.5))
+    series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step',
+                     **dict(style, markersize=(14, 6)[after], markeredgewidth=1.5))
               for whose, after, when, style in FEATURES]
     moves = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=14, shrinkA=0, shrinkB=0, color=colour,
                              linewidth=width, animated=True) for colour, width in ((REAL, 3), (GENERATED, 1.8))]
@@ -212,12 +214,13 @@ def centroids(figure, data, step):
         reach = max(np.abs(after - before).max(), 1e-12)
         reach = next(k for k in (10**math.floor(math.log10(reach))*np.array([1, 2, 5, 10, 20])) if k > 1.05*reach)
         near.set(xlim=(-reach, reach), ylim=(-reach, reach))
-        toward.set_data(*np.stack([[0, 0], 3*reach*(before[0] - before[1])/(np.linalg.norm(before[0] - before[1]) or 1)]).T)
+        apart = before[0] - before[1]
+        toward.set_data(*np.stack([[0, 0], 3*reach*apart/(np.linalg.norm(apart) or 1)]).T)
         for path, move, start, end in zip(paths, moves, before, after):
             path.set_positions(start, end)
             move.set_positions((0, 0), end - start)
         title.set_text(f'Centroid of Transformed Features at Iteration {iteration}')
-        shown = [axis for a in (ax, near) for axis in (a.xaxis, a.yaxis)] + [line for lines, _ in series for line in lines]
+        shown = [ax.xaxis, ax.yaxis, near.xaxis, near.yaxis, *(line for lines, _ in series for line in lines)]
         # an arrow needs a length; the head of a short one would hide the markers
         width = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
         shown += [p for p, s, e in zip(paths, before, after) if np.abs((e - s)/width).max() > 0.05]
@@ -259,7 +262,7 @@ def decision(figure, data):
 
 
 def mapping(figure, data):
-    """A regular grid of noise, coloured by position, and its image under the generator: overlaps show as darker folds."""
+    """A regular grid of noise, coloured by position, and its image under the generator: overlaps show as darker."""
     figure.subplots_adjust(0.1, 0.12, 0.97, 0.84, 0.3)
     noise = data['noise']
     side = round(len(noise)**0.5)
@@ -283,7 +286,8 @@ def mapping(figure, data):
     middle = quads(u).mean(axis=1)
     colours = np.stack([middle[:, 0], 0.75*middle[:, 1], 1 - middle[:, 0]], axis=1)
     flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
-    image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45, animated=True)
+    image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45,
+                           animated=True)
     ax.add_collection(image, autolim=False)
 
     def update(shot, iteration):
@@ -342,7 +346,8 @@ def draw_metrics(folder, settings, data):
     columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
     iteration = columns['Iteration']
     panels = [  # title, scale, series of (column, label, colour), dashed level of (value, label, colour)
-        ('Losses', 'linear', [('Discriminator Loss Mean', 'discriminator', DARK), ('Generator Loss Mean', 'generator', GENERATED)],
+        ('Losses', 'linear', [('Discriminator Loss Mean', 'discriminator', DARK),
+                              ('Generator Loss Mean', 'generator', GENERATED)],
          [(2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)]),
         ('Spread of the losses', 'log', [('Discriminator Loss Spread', 'discriminator', DARK),
                                          ('Generator Loss Spread', 'generator', GENERATED)], []),
@@ -374,8 +379,8 @@ def draw_metrics(folder, settings, data):
         if title.startswith('Distance'):
             for toward, marker, label in ((1, 'o', 'it moved toward'), (0, 'x', 'it moved away')):
                 chosen = columns['Moved Toward'] == toward
-                ax.plot(iteration[chosen], columns['Centroid Distance After'][chosen], marker, color=(GENERATED, DARK)[toward == 0],
-                        markersize=4, linestyle='none', label=label)
+                ax.plot(iteration[chosen], columns['Centroid Distance After'][chosen], marker, linestyle='none',
+                        color=(GENERATED, DARK)[toward == 0], markersize=4, label=label)
         if scale == 'log' and any((columns[name] > 0).any() for name, _, _ in series):
             ax.set_yscale('log')  # leaves out zeros, such as the spread of the first snapshot's single loss
         if title == 'Losses':
@@ -383,7 +388,7 @@ def draw_metrics(folder, settings, data):
         elif scale == 'linear' and k < 8:
             ax.set_ylim(-0.05, 1.05)
         ax.legend(fontsize=7, frameon=True, framealpha=0.6, edgecolor='none')
-    figure.suptitle('Measures at each snapshot; dashed: equilibrium, or what two draws of real data measure', fontsize=12)
+    figure.suptitle('Measures at each snapshot; dashed: equilibrium, or what two draws of real data measure')
     figure.canvas.draw()
     write_png(figure, folder/'metrics.png')
 
@@ -517,8 +522,9 @@ def follow(run):
 
 
 def main():
-    parser = argparse.ArgumentParser('plotting.py', description='Draws every picture of a run from the numbers in its folder.')
-    parser.add_argument('folder', metavar='DIR', nargs='?', default='outputs', help='output folder of a run (default: outputs)')
+    parser = argparse.ArgumentParser('plotting.py', description='Draws every picture of a run from its numbers.')
+    parser.add_argument('folder', metavar='DIR', nargs='?', default='outputs',
+                        help='output folder of a run (default: outputs)')
     parser.add_argument('--follow', action='store_true', help=argparse.SUPPRESS)  # how gan_quadratic.py starts it
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: leaves no half-written file behind
