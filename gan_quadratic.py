@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import csv
 import difflib
+import errno
 import functools
 import json
 import logging
@@ -23,6 +24,7 @@ import platform
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -542,8 +544,12 @@ def append_lines(path, lines):
 
 def read_rows(path):
     """A CSV of the program as a list of rows, dicts of numbers by column, None where a field is empty."""
-    with open(path, newline='', encoding='utf-8') as file:
-        return [{name: float(text) if text else None for name, text in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            return [{name: float(text) if text else None for name, text in row.items()}
+                    for row in csv.DictReader(file, restval='a field too few')]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise Failure(f'{path} is damaged ({error})') from error
 
 
 # --------------------------------------------------------------------------------------- data as a run needs it
@@ -595,6 +601,8 @@ def load_rows(path):
             rows = np.loadtxt(lines, delimiter=',', ndmin=2) if lines else np.empty([0, 0])
         else:
             rows = np.load(path, allow_pickle=False)
+            if (kind == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
+                raise ValueError('its ending belongs to the other of .npy and .npz')
             if kind == '.npz':
                 if len(rows.files) != 1 and 'x_train' not in rows.files:
                     raise bad(f'holds the arrays {rows.files}; give one array, or name it x_train')
@@ -610,9 +618,11 @@ def load_rows(path):
     if rows.ndim == 1:
         rows = rows[:, None]
     if rows.ndim < 2 or len(rows) < 2 or not rows.size:
-        raise bad(f'holds {len(rows) if rows.ndim else 0} rows; at least 2 are needed')
-    if not np.isfinite(rows).all():
-        raise bad('holds values that are not finite; remove or replace them')
+        raise bad(f'holds {len(rows) if rows.ndim else 0} rows of {math.prod(rows.shape[1:])} columns; '
+                  'at least 2 rows and 1 column are needed')
+    with np.errstate(over='ignore'):
+        if not np.isfinite(rows.astype(np.float32)).all():
+            raise bad('holds values that are not finite, or too large for single precision; remove or replace them')
     image = rows.shape[1:] if rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3) else None
     if image and image[-1] == 1:
         image = image[:2]
@@ -672,7 +682,6 @@ def make_data(settings, rows=None, names=None, image=None):
 # ---------------------------------------------------------------------------------------------------- one run
 
 FORMAT = 1  # of checkpoint/state.json; a later one is not read
-STATE = {'format', 'iteration', 'model', 'streams', 'lengths', 'recent', 'seconds'}
 CHECKPOINT_EVERY = 5     # seconds
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 64e6      # of batches in one sess.run
@@ -681,7 +690,8 @@ JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's 
 FINAL_ROWS = 10_000      # rows of generated_samples.csv
 CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDNN custom operations|'
                      rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*Unable to register cu|'
-                     rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA')
+                     rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA|'
+                     rb'\t \[\[\{\{node |Hint: If you want to see a list of allocated|\s*$')
 
 
 @contextlib.contextmanager
@@ -770,21 +780,34 @@ def locked(folder):
             os.close(descriptor)
 
 
-def discard(folder, since=0):
-    """Removes a run's files: all of them, or, where `since` is more than 0, what belongs to iterations from there on.
+def discard(folder, state=None):
+    """Removes a run's files: all of them, or, given its last checkpoint's state, what is newer than that.
 
     Never what the program did not write. The state goes first, so that no checkpoint outlives the run it is of.
     """
-    kept = json.loads((folder/'checkpoint/state.json').read_text())['model'] if since else None
-    doomed = [] if since else [folder/'checkpoint/state.json', *(folder/name for name in RUN_FILES[1:]),
+    since = state['iteration'] if state else 0
+    doomed = [] if state else [folder/'checkpoint/state.json', *(folder/name for name in RUN_FILES[1:]),
                                *(folder/gif for gif, _, _ in PICTURES.values())]
     doomed += [path for pattern in (SNAPSHOT, *PICTURES) for i, path in numbered(folder, pattern).items() if i >= since]
-    doomed += [path for path in folder.glob('checkpoint/model-[0-9]*') if path.name.split('.')[0] != kept]
-    doomed += [path for pattern in (*RUN_FILES, 'checkpoint/state.json', SNAPSHOT, *PICTURES,
-                                    *(gif for gif, _, _ in PICTURES.values()))
-               for path in folder.glob(re.sub('%06d', '[0-9]*', pattern) + '.tmp')]
     for path in doomed:
         path.unlink(missing_ok=True)
+    discard_leftovers(folder, state)
+
+
+def discard_leftovers(folder, state):
+    """Removes what a kill or a full disk may leave. Not while the run's drawing process has a temporary file open."""
+    patterns = (*RUN_FILES, 'checkpoint/state.json', SNAPSHOT, *PICTURES, *(gif for gif, _, _ in PICTURES.values()))
+    for pattern in patterns:
+        for path in folder.glob(re.sub('%06d', '[0-9]*', pattern) + '.tmp'):
+            path.unlink(missing_ok=True)
+    discard_checkpoints(folder, state)
+
+
+def discard_checkpoints(folder, state):
+    """Removes the variables of checkpoints other than the state's, and what TensorFlow left of unfinished ones."""
+    for path in folder.glob('checkpoint/model-*'):
+        if re.match(r'model-\d+\.(data|index)', path.name) and not (state and path.name.split('.')[0] == state['model']):
+            path.unlink(missing_ok=True)
 
 
 def read_json(path):
@@ -804,11 +827,19 @@ def read_state(folder):
     """The last checkpoint's state, None where there is none. Raises Failure where it cannot be gone on from."""
     path = folder/'checkpoint/state.json'
     state = read_json(path)
-    if state and state.get('format', 0) > FORMAT:
-        raise Failure(f'{path} is of a newer version (format {state["format"]}, known is {FORMAT}); use that version')
-    if state and not STATE <= state.keys():
+    if state is None:
+        return None
+    form = state.get('format')
+    if isinstance(form, int) and form > FORMAT:
+        raise Failure(f'{path} is of a newer version (format {form}, known is {FORMAT}); use that version')
+    if state.pop('checksum', None) != checksum(state):
         raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
     return state
+
+
+def checksum(state):
+    """What tells a state from a damaged one."""
+    return zlib.crc32(json.dumps(state, sort_keys=True).encode())
 
 
 def start_anew(given, folder):
@@ -826,15 +857,33 @@ def start_anew(given, folder):
     return settings, make_data(settings, rows, names, image)
 
 
+def allowed(settings):
+    """Whether recorded settings are such as the flags allow."""
+    try:
+        for flag, default, words, _ in sum(FLAGS.values(), []):
+            name = flag[2:].replace('-', '_')
+            if name in NOT_RECORDED:
+                continue
+            value = settings[name]
+            if type(value) is not type(default):
+                return False
+            if name != 'data' and 'type' in words:  # of data, find_rows says more
+                [words['type'](str(one)) for one in (value if isinstance(value, list) else [value])]
+    except (KeyError, argparse.ArgumentTypeError):
+        return False
+    return 'fingerprint' in settings
+
+
 def recall(given, folder, flag):
     """The recorded settings of the run in this folder, where none of the user's flags contradicts them."""
     settings = read_json(folder/'settings.json')
     if settings is None:
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
-    if not DEFAULTS.keys() - set(NOT_RECORDED) <= settings.keys():
+    if not allowed(settings):
         raise Failure(f'{folder/"settings.json"} is damaged; put back a copy, or start anew with --overwrite')
     for name, value in given.items():
-        if name in NOT_RECORDED or name in CHANGEABLE and not (name == 'iterations' and value < settings[name]):
+        if name in NOT_RECORDED or (flag == '--resume' and name in CHANGEABLE
+                                    and not (name == 'iterations' and value < settings[name])):
             continue
         if value != settings[name]:
             raise UsageError(f'argument --{name.replace("_", "-")}: {value} contradicts {settings[name]} of the run in '
@@ -888,7 +937,8 @@ def versions():
 
 
 def first_line(error):
-    return str(error).strip().split('\n')[0][:200]
+    """What an error of TensorFlow says, without the story of the graph around it."""
+    return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
 
 
 def block_trainer(session, settings, length):
@@ -928,6 +978,12 @@ def write_samples(path, session, data, settings, n):
     return rows
 
 
+def sweep(folder):
+    """`discard_leftovers` at a run's end, however it came about; of a folder that cannot be read any more it says nothing."""
+    with contextlib.suppress(OSError, Failure):
+        discard_leftovers(folder, read_state(folder))
+
+
 @contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws when told to through the pipe, and ends when that breaks."""
@@ -951,9 +1007,8 @@ def tell(drawing, word):
 
 
 def finish_drawing(drawing):
-    """Waits for what is not drawn yet."""
+    """Waits for what is not drawn yet; the pipe stays open, for it to see that this process lives."""
     tell(drawing, 'finish')
-    drawing.stdin.close()
     drawing.wait()
 
 
@@ -996,33 +1051,48 @@ def check_finite(session, losses, iteration, learning_rate):
 
 def save_checkpoint(folder, session, streams, iteration, recent, seconds):
     """Saves all that going on needs. state.json comes last, and it alone says which files belong together."""
-    model = f'model-{iteration}'
-    session.saver.save(session.sess, str(folder/'checkpoint'/model), write_meta_graph=False, write_state=False)
-    write_json(folder/'checkpoint/state.json', dict(
-        format=FORMAT, iteration=iteration, model=model, seconds=seconds,
+    path = folder/'checkpoint'/f'model-{iteration}'
+    try:
+        with hushed():
+            session.saver.save(session.sess, str(path), write_meta_graph=False, write_state=False)
+    except (tf.errors.OpError, ValueError) as error:  # ValueError: the folder is gone
+        raise Failure(f'{path} could not be saved ({first_line(error)}); see to it, then go on with --resume') from error
+    state = dict(
+        format=FORMAT, iteration=iteration, model=path.name, seconds=seconds,
         recent=np.concatenate(recent).tolist() if recent else [],
         streams={use: streams[use].bit_generator.state for use in ('real', 'noise')},
-        lengths={name: (folder/name).stat().st_size for name in ('loss_logs.csv', 'metrics.csv')}))
-    for path in folder.glob('checkpoint/model-[0-9]*'):
-        if path.name.split('.')[0] != model:
-            path.unlink()
+        lengths={name: (folder/name).stat().st_size for name in ('loss_logs.csv', 'metrics.csv')})
+    write_json(folder/'checkpoint/state.json', dict(state, checksum=checksum(state)))
+    discard_checkpoints(folder, state)
 
 
 def restore_checkpoint(folder, session, streams, state):
-    """Takes a run back to its last checkpoint. Raises Failure where that is damaged or of other networks."""
+    """Takes networks and streams back to the last checkpoint; raises Failure where that is damaged or of other networks."""
     path = folder/'checkpoint'/state['model']
     try:
         with hushed():
+            # restoring by itself lets a variable take another shape
+            saved = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+            if saved != {v.op.name: v.shape.as_list() for v in tf.global_variables()}:
+                raise ValueError('other variables, or other shapes')
             session.saver.restore(session.sess, str(path))
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise Failure(f'{path} cannot be restored, it is damaged or of other networks ({first_line(error)}); '
                       'put back a copy, or start anew with --overwrite') from error
     for use, value in state['streams'].items():
         streams[use].bit_generator.state = value
     for name, length in state['lengths'].items():
-        if (folder/name).stat().st_size < length:
+        if not (folder/name).exists() or (folder/name).stat().st_size < length:
             raise Failure(f'{folder/name} is shorter than it was; put back a copy, or start anew with --overwrite')
+
+
+def go_back(folder, settings, state):
+    """Takes the files of a run back to its last checkpoint, of which `restore_checkpoint` knows that it is whole."""
+    (folder/'summary.json').unlink(missing_ok=True)
+    discard(folder, state)
+    for name, length in state['lengths'].items():
         os.truncate(folder/name, length)
+    write_json(folder/'settings.json', settings)
 
 
 def snapshot_iteration(session, settings, data, fixed, X_batch, Z_batch):
@@ -1050,21 +1120,27 @@ def train_run(folder, settings, data, state, stop):
     began = time.perf_counter()
     iterations, every, batch_size = (settings[name] for name in ('iterations', 'snapshot_every', 'batch_size'))
     dim, noise_dim, rate = len(data.columns), settings['noise_dim'], settings['learning_rate']
-    for name in {'snapshots', 'checkpoint', *(os.path.dirname(name) for name in frames(settings, dim))}:
-        (folder/name).mkdir(exist_ok=True)
     streams = make_streams(settings['seed'])
     fixed, distance, arrays = fixed_inputs(settings, data, streams)
-    with whole_file(folder/'snapshots/data.npz') as file:
-        np.savez(file, **arrays)
+    of_the_run = [*frames(settings, dim).values(), *(RUN_PICTURES if settings['pictures'] != 'none' else ())]
 
     with contextlib.ExitStack() as stack:
-        drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
         session = open_session(settings, data, streams)
         stack.callback(session.sess.close)
         stack.enter_context(session.sess.graph.as_default())
         describe(folder, settings, data, session)
-        if state:
+        if state:  # nothing in the folder changes before it is known that the run can go on
             restore_checkpoint(folder, session, streams, state)
+            go_back(folder, settings, state)
+        for name in {'snapshots', 'checkpoint', *(os.path.dirname(name) for name in frames(settings, dim))}:
+            (folder/name).mkdir(exist_ok=True)
+        with whole_file(folder/'snapshots/data.npz') as file:
+            np.savez(file, **arrays)
+        for name in of_the_run:
+            (folder/name).unlink(missing_ok=True)  # of a run that was shorter
+        stack.callback(sweep, folder)
+        drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
+        if state:
             iteration, trained, recent = state['iteration'], state['seconds'], [np.reshape(state['recent'], [-1, 2])]
         else:
             append_lines(folder/'loss_logs.csv', ['Iteration,Discriminator Loss,Generator Loss'])
@@ -1147,8 +1223,7 @@ def train_run(folder, settings, data, state, stop):
                            set_up=built - began, compile=compiled - built, training=trained + finished - compiled,
                            pictures=time.perf_counter() - finished))
         write_json(folder/'summary.json', summary)
-    expected = [*(gif for gif in frames(settings, dim).values()), *(RUN_PICTURES if drawing else ()),
-                *(name % i for i in numbered(folder, SNAPSHOT) for name in frames(settings, dim))]
+    expected = [*of_the_run, *(name % i for i in numbered(folder, SNAPSHOT) for name in frames(settings, dim))]
     report(folder, settings, summary, [name for name in expected if not (folder/name).exists()])
     return dict(summary, samples=samples)
 
@@ -1188,9 +1263,9 @@ def resume(given, folder, stop):
         return summary
     settings.update(changed)
     data = recall_data(settings)
-    (folder/'summary.json').unlink(missing_ok=True)
-    discard(folder, since=state['iteration'] if state else 0)
-    write_json(folder/'settings.json', settings)
+    if not state:
+        discard(folder)
+        write_json(folder/'settings.json', settings)
     say(f'Going on from iteration {state["iteration"]}.' if state else 'Nothing was saved: starting from iteration 0.')
     return train_run(folder, settings, data, state, stop)
 
@@ -1279,7 +1354,7 @@ def name_or_file(text):
     names = [*DISTRIBUTIONS, *KERAS_DATASETS]
     if text in names:
         return text
-    if not Path(text).exists():
+    if not os.path.exists(text):  # False also of a name too long to be one
         raise argparse.ArgumentTypeError(f'{text!r} is no file and no known distribution{nearest(text, names)}; '
                                          f'allowed are {", ".join(names)}, or a .csv, .npy or .npz file')
     return str(Path(text).resolve())
@@ -1382,8 +1457,12 @@ def parse(argv):
         if clash:
             raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
     output = Path(given.get('output', DEFAULTS['output']))
-    if output.exists() and not output.is_dir():
-        raise UsageError(f'argument --output: {output} is a file; give a folder')
+    try:
+        if not stat.S_ISDIR(os.stat(output).st_mode):
+            raise UsageError(f'argument --output: {output} is a file; give a folder')
+    except OSError as error:  # what is not there yet will be made
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UsageError(f'argument --output: {output}: {error.strerror}; give a folder') from None
     return given
 
 

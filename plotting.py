@@ -13,6 +13,8 @@ import os
 import queue
 import signal
 import sys
+import zipfile
+import zlib
 import threading
 from pathlib import Path
 
@@ -319,6 +321,8 @@ def draw_training_data(folder, settings, data):
 
 def draw_training_loss(folder, settings, data):
     rows = np.array([list(row.values()) for row in read_rows(folder/'loss_logs.csv')])
+    if not len(rows):
+        return  # stopped before the first
     figure = new_figure(7.4, 4.8)
     figure.subplots_adjust(0.08, 0.21, 0.96, 0.92)
     ax = figure.add_subplot(xlabel='iteration', ylabel='loss', title='Training Loss')
@@ -343,6 +347,8 @@ def draw_training_loss(folder, settings, data):
 def draw_metrics(folder, settings, data):
     """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
     rows = read_rows(folder/'metrics.csv')
+    if not rows:
+        return
     columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
     iteration = columns['Iteration']
     panels = [  # title, scale, series of (column, label, colour), dashed level of (value, label, colour)
@@ -460,6 +466,15 @@ def write_gif(paths, path):
                    duration=min(500, 10*int(100*GIF_SECONDS/len(paths))))
 
 
+def read_arrays(path):
+    """The arrays of an .npz by name. Raises Failure where it is damaged."""
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise Failure(f'{path} is damaged ({error})') from error
+
+
 class Run:
     """The pictures of the run in a folder."""
 
@@ -468,8 +483,7 @@ class Run:
         self.settings = read_json(folder/'settings.json')
         if self.settings is None:
             raise UsageError(f'argument DIR: {folder} holds no run; give the output folder of one')
-        with np.load(folder/'snapshots/data.npz') as arrays:
-            self.data = dict(arrays)
+        self.data = read_arrays(folder/'snapshots/data.npz')
         self.data['names'] = self.data['names'].tolist()
         self.frames = frames(self.settings, len(self.data['low']))
         self.painters = {}
@@ -483,8 +497,7 @@ class Run:
             self.done.update((name, iteration) for name in self.frames)
             if not names:
                 continue
-            with np.load(source) as arrays:
-                shot = dict(arrays)
+            shot = read_arrays(source)
             for name in names:
                 if name not in self.painters:
                     self.painters[name] = Painter(self.data, *DRAWN_BY[name])
@@ -504,16 +517,15 @@ class Run:
 def follow(run):
     """Draws beside a training run: at every word that comes through stdin what is new, at 'finish' the rest.
 
-    Where the pipe breaks before that, the run has died, and this process ends with it.
+    Where the pipe breaks before all is drawn, the run has died, and this process ends with it.
     """
     words = queue.Queue()
 
     def listen():
-        word = None
-        for word in map(str.strip, sys.stdin):
-            words.put(word)
-        if word != 'finish':
-            os.kill(os.getpid(), signal.SIGTERM)
+        with open(0, 'rb', buffering=0, closefd=False) as pipe:  # sys.stdin's lock would be held at this process's end
+            for word in pipe:
+                words.put(word.decode().strip())
+        os.kill(os.getpid(), signal.SIGTERM)
     threading.Thread(target=listen, daemon=True).start()
     while words.get() != 'finish':
         run.draw_frames(again=False)

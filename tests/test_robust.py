@@ -428,10 +428,10 @@ def wait_for_end_of_drawing(folder):
 
 
 @needs_proc
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('seed', range(2))
 def test_killed_at_a_random_moment(seed, finished, tmp_path, capsys):
-    """The last of them with its drawing process. Many more, of the compiled loop, by kill_resume.py."""
-    rng, folder, both = random.Random(seed), tmp_path/'run', seed == 2
+    """The second with its drawing process. Many more, of the compiled loop, by kill_resume.py."""
+    rng, folder, both = random.Random(seed), tmp_path/'run', seed == 1
     process = fork_command(*STEPS, '--output', folder, log=tmp_path/'log')
     wait_until((folder/'settings.json').exists, process)
     process.join(rng.uniform(0, 3))
@@ -488,8 +488,8 @@ def test_pictures_that_a_killed_drawing_left_old_are_named(done, monkeypatch, ca
 
 
 @needs_proc
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
-def test_the_drawing_process_ends_with_its_run(number, tmp_path):
+@pytest.mark.parametrize('number, status', [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_the_drawing_process_ends_with_its_run(number, status, tmp_path):
     """Also when all is trained and it has much to draw still: else it would draw into the resumed run's files."""
     folder = tmp_path/'run'
     words = '--iterations', 150, '--snapshot-every', 1, '--step-by-step', '--batch-size', 8
@@ -498,9 +498,10 @@ def test_the_drawing_process_ends_with_its_run(number, tmp_path):
     began = time.perf_counter()
     os.kill(process.pid, number)
     process.join()
-    print(f'{number!r}: ended after {time.perf_counter() - began:.1f} s')
+    took = time.perf_counter() - began
+    print(f'{number.name}: ended after {took:.1f} s')
     wait_for_end_of_drawing(folder)
-    assert process.exitcode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
+    assert process.exitcode == status and took < 10
     assert len([name for name in files(folder) if name.endswith('.png')]) < 3*150
     assert not decode_everything(folder, temporary=number == signal.SIGKILL)
 
@@ -508,27 +509,20 @@ def test_the_drawing_process_ends_with_its_run(number, tmp_path):
 @needs_proc
 def test_interrupted(tmp_path):
     """Saved, and said how to go on, within 3 seconds; here asserted with room for a busy machine."""
-    words = *STEPS, '--snapshot-every', 5, '--iterations', 100000
-    runs = [(number, status, tmp_path/number.name, start_command(*words, '--output', tmp_path/number.name))
-            for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143))]
-    for number, status, folder, process in runs:
-        while not process.stdout.readline().startswith('Iterations: 50'):
-            assert process.poll() is None
-        began = time.perf_counter()
-        process.send_signal(number)
-        said, _ = process.communicate()
-        took = time.perf_counter() - began
-        print(f'{number.name}: ended after {took:.1f} s')
-        assert process.returncode == status and took < 10
-        line = said.splitlines()[-1]
-        assert line.startswith('Stopped, saved at iteration') and '--resume' in line and folder.name in line
-        assert not drawing_processes(folder)
-        assert not decode_everything(folder)
-
-
-def test_interrupted_and_resumed(half, finished):
-    assert command('--resume', '--output', half) == 0
-    assert_same_numbers(half, finished)
+    folder = tmp_path/'run'
+    process = start_command(*STEPS, '--snapshot-every', 5, '--iterations', 100000, '--output', folder)
+    while not process.stdout.readline().startswith('Iterations: 50'):
+        assert process.poll() is None
+    began = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    took = time.perf_counter() - began
+    print(f'SIGINT: ended after {took:.1f} s')
+    assert process.returncode == 130 and took < 10
+    line = said.splitlines()[-1]
+    assert line.startswith('Stopped, saved at iteration') and '--resume' in line and folder.name in line
+    assert not drawing_processes(folder)
+    assert not decode_everything(folder)
 
 
 def test_interrupted_twice(finished, tmp_path, monkeypatch, capsys):
@@ -641,7 +635,7 @@ def test_whole_file_leaves_the_old_one(tmp_path, monkeypatch):
     assert files(tmp_path) == {'numbers.json': b'{\n "a": 1\n}\n'}
 
 
-@pytest.mark.parametrize('room', [100, 300_000, 500_000])
+@pytest.mark.parametrize('room', [100, 500_000])
 def test_no_space_left(room, finished, tmp_path, monkeypatch, capsys):
     """From the first file to the last samples: one line, whole lines, and to be gone on with."""
     folder = tmp_path/'run'
@@ -673,7 +667,7 @@ def fill(folder, room):
     (folder/'ballast').write_bytes(bytes(max(0, disk.f_bavail*disk.f_frsize - room)))
 
 
-@pytest.mark.parametrize('room', [0, 8_000, 60_000])
+@pytest.mark.parametrize('room', [8_000, 60_000])
 def test_a_full_disk(room, small_disk, finished, monkeypatch, capfd):
     """Here a checkpoint, which TensorFlow writes, has no room either; and in the end nor have the samples."""
     folder = small_disk/'run'
