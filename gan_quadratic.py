@@ -147,7 +147,8 @@ DISTRIBUTIONS = {
     'helix': Distribution(helix, SHAPED),
     'sphere': Distribution(sphere, SHAPED),
 }
-IMAGE_FLAGS = dict(normalize=True, hidden=[256, 256], noise_dim=32, learning_rate=0.0001, iterations=30001)
+IMAGE_FLAGS = dict(normalize=True, hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0002, g_steps=3,
+                   batch_size=64, iterations=20001)
 KERAS_DATASETS = ('mnist', 'cifar10')
 
 
@@ -341,8 +342,11 @@ def mean_distance(a, b):
     """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
     total = 0.
     for rows in np.array_split(a, math.ceil(len(a)*len(b)/100_000)):  # pieces that stay in the cache
-        squares = (np.square(rows[:, None, k] - b[:, k]) for k in range(b.shape[1]))
-        total += np.sqrt(sum(squares)).sum(dtype=np.float64)
+        if b.shape[1] > 8:  # many columns go through a matrix product, at the cost of some digits
+            squares = np.maximum(0, np.sum(rows**2, axis=1)[:, None] + np.sum(b**2, axis=1) - 2*rows @ b.T)
+        else:
+            squares = sum(np.square(rows[:, None, k] - b[:, k]) for k in range(b.shape[1]))
+        total += np.sqrt(squares).sum(dtype=np.float64)
     return total/(len(a)*len(b))
 
 
@@ -623,7 +627,8 @@ def load_rows(path):
     with np.errstate(over='ignore'):
         if not np.isfinite(rows.astype(np.float32)).all():
             raise bad('holds values that are not finite, or too large for single precision; remove or replace them')
-    image = rows.shape[1:] if rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3) else None
+    looks = rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)
+    image = rows.shape[1:] if looks and min(rows.shape[1:3]) > 3 else None
     if image and image[-1] == 1:
         image = image[:2]
     rows = rows.reshape(len(rows), -1)
@@ -970,12 +975,12 @@ def write_samples(path, session, data, settings, n):
     """Writes n samples of the generator, in bounded memory, the first the same for every n; returns the last ones."""
     rng = make_streams(settings['seed'])['final']
     with whole_file(path, 'w', encoding='utf-8') as file:
-        file.write(','.join(data.columns) + '\n')
+        csv.writer(file, lineterminator='\n').writerow(data.columns)
         for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
             Z = sample_Z(FINAL_ROWS, settings['noise_dim'], rng)
             rows = data.from_networks(session.sess.run(session.gan.G_sample, feed_dict={session.gan.Z: Z}))
-            np.savetxt(file, rows[:n - first], '%.9g', ',')
-    return rows
+            np.savetxt(file, rows[:n - first], '%.4g' if data.image else '%.9g', ',')
+    return rows[:n - first]
 
 
 def sweep(folder):
@@ -1300,7 +1305,8 @@ def describe(folder, settings, data, session):
 def report(folder, settings, summary, missing):
     """Says at the end what came out and where it is."""
     final = {name.replace('_', ' '): value for name, value in summary['final'].items() if value is not None}
-    say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items()))
+    if final:
+        say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items()))
     say('Time        ' + ', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
     for claim in summary['claims'].values():
         figures = ', '.join(f'{name} {"undefined" if x is None else format(x, ".3g")}'

@@ -20,6 +20,13 @@ def test_mean_distance_in_pieces():
     assert mean_distance(a, b) == pytest.approx(expected, rel=1e-12)
 
 
+def test_mean_distance_of_many_columns():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=[40, 30]), rng.normal(size=[50, 30])
+    assert mean_distance(a, b) == pytest.approx(np.linalg.norm(a[:, None] - b, axis=2).mean(), rel=1e-9)
+    assert energy_distance_to(b)(b) == 0
+
+
 def test_energy_distance_by_hand():
     real = np.array([[-1.], [1.]])                  # standard deviation 1
     generated = np.array([[2.]])
