@@ -34,8 +34,8 @@ except ImportError:  # not on Windows, where peak memory is left out
 PROGRAM = Path(__file__).resolve().parents[1]/'gan_quadratic.py'
 sys.path.insert(0, str(PROGRAM.parent))
 import gan_quadratic  # noqa: E402
-from gan_quadratic import (DEFAULTS, build_gan, build_loop, fixed_inputs, hushed, make_data, make_streams,  # noqa: E402
-                           open_session, sample_Z, snapshot_iteration, train_iteration, whole_file)
+from gan_quadratic import (DEFAULTS, build_gan, build_loop, draw_batches, fixed_inputs, hushed, make_data,  # noqa: E402
+                           make_streams, open_session, sample_Z, snapshot_iteration, train_iteration, whole_file)
 
 tf = gan_quadratic.tf  # imports TensorFlow when it is first used
 BATCH, BLOCK = DEFAULTS['batch_size'], DEFAULTS['snapshot_every'] - 1  # the run trains so many iterations in a call
@@ -122,12 +122,6 @@ def tutorial_script(folder, iterations):
 # bias, kernel...), and returns the function that trains n iterations and returns their losses [n, 2]. All draw the
 # same numbers, and drawing them is part of their time.
 
-def draw_blocks(data, streams, n, batch_size=BATCH):
-    """Batches for n iterations at once, as the run draws them: [n, batch_size, 2] each."""
-    X_batches = data.to_networks(data.sample(n*batch_size, streams['real'])).reshape(n, batch_size, 2)
-    return X_batches, sample_Z(n*batch_size, 2, streams['noise']).reshape(n, batch_size, 2)
-
-
 def tutorial_loop(weights):
     (sess, gan), streams = started(*tutorial_graph(), weights), make_streams(0)
 
@@ -141,7 +135,7 @@ def step_by_step_loop(weights):
     (sess, gan), streams, data = started(*tutorial_graph(), weights), make_streams(0), make_data(DEFAULTS)
 
     def train(n):
-        return [train_iteration(sess, gan, *batches)[:2] for batches in zip(*draw_blocks(data, streams, n))]
+        return [train_iteration(sess, gan, *batches)[:2] for batches in zip(*draw_batches(data, streams, n, BATCH, 2))]
     return train
 
 
@@ -152,10 +146,10 @@ def shipped_loop(weights=None, **changed):
     session = open_session(settings, data, streams)
     with hushed(), session.sess.graph.as_default():
         run_loop = build_loop(*session.optimizers, BLOCK, size, **session.networks)
-        run_loop(session.sess, *draw_blocks(data, make_streams(0), 0, size))  # compiles it
+        run_loop(session.sess, *draw_batches(data, make_streams(0), 0, size, 2))  # compiles it
     if weights:
         started(session.sess, session.gan, weights)
-    return lambda n: run_loop(session.sess, *draw_blocks(data, streams, n, size))
+    return lambda n: run_loop(session.sess, *draw_batches(data, streams, n, size, 2))
 
 
 def started(sess, gan, weights):
@@ -208,7 +202,7 @@ def jax_loop(weights):
 
     def train(n):
         nonlocal state
-        X_batches, Z_batches = draw_blocks(data, streams, n)
+        X_batches, Z_batches = draw_batches(data, streams, n, BATCH, 2)
         state, losses = scan(state, X_batches, Z_batches.astype(np.float32))
         return np.asarray(losses)
     return train
@@ -241,7 +235,7 @@ def torch_loop(weights):
         return update(dloss, D), update(softplus(-layers(D, layers(G, Z, 1), 2)).mean(), G)
 
     def train(n):
-        X_batches, Z_batches = draw_blocks(data, streams, n)
+        X_batches, Z_batches = draw_batches(data, streams, n, BATCH, 2)
         return [iteration(*batches) for batches in zip(torch.tensor(X_batches), torch.tensor(Z_batches).float())]
     return train
 
@@ -330,7 +324,7 @@ def startup_once():
         with session.sess.graph.as_default():
             run_loop = build_loop(*session.optimizers, BLOCK, BATCH, **session.networks)
             marks.append(time.perf_counter())
-            run_loop(session.sess, *draw_blocks(data, streams, 0))
+            run_loop(session.sess, *draw_batches(data, streams, 0, BATCH, 2))
             marks.append(time.perf_counter())
     names = 'import of TensorFlow', 'graph and session with initial weights', 'building the loop', 'compiling the loop'
     print(json.dumps(dict(zip(names, np.diff(marks).tolist()))))
@@ -360,7 +354,7 @@ def part_snapshot(quick):
     mine, tutorial, count = [], [], 5 if quick else 50
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(5 + count):  # the first ones warm up
-            X_batches, Z_batches = draw_blocks(data, streams, 1)
+            X_batches, Z_batches = draw_batches(data, streams, 1, BATCH, 2)
             marks = [time.perf_counter()]
             tutorial_steps(sess, gan, X_batches[0], Z_batches[0], snapshot=True)
             marks.append(time.perf_counter())
