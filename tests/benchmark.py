@@ -39,6 +39,7 @@ from gan_quadratic import (DEFAULTS, build_gan, build_loop, draw_batches, fixed_
 
 tf = gan_quadratic.tf  # imports TensorFlow when it is first used
 BATCH, BLOCK = DEFAULTS['batch_size'], DEFAULTS['snapshot_every'] - 1  # the run trains so many iterations in a call
+TURN, REST = 0.5, 0.3  # seconds of a contender's turn, and before it, until the threads of the one before sleep
 EQUAL = 20  # first iterations, in which all loops must come to the same losses
 
 
@@ -258,9 +259,12 @@ def take_turns(trainers, rounds):
         rng.shuffle(order)  # so that nobody always follows the same one
         for name in order:
             train, n = trainers[name]
-            began = time.perf_counter()
-            train(n)
-            figures[name].append(1e6*(time.perf_counter() - began)/n)
+            time.sleep(REST)
+            turns, began = 0, time.perf_counter()
+            while turns == 0 or time.perf_counter() < began + TURN:
+                train(n)
+                turns += 1
+            figures[name].append(1e6*(time.perf_counter() - began)/(turns*n))
     return figures
 
 
@@ -275,7 +279,7 @@ def part_loops(quick):
             train = prepare(weights)
             losses[name] = np.array(train(EQUAL), float)
             trainers[name] = train, n//10 if quick and n != BLOCK else n
-    figures = take_turns(trainers, 3 if quick else 25)
+    figures = take_turns(trainers, 3 if quick else 15)
     tutorial, *_ = figures.values()
     print_table(['loop', 'median', 'least', 'most', "times the tutorial's speed", "times the shipped loop's time",
                  f'losses of {EQUAL} iterations, at most apart'],
