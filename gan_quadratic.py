@@ -393,7 +393,7 @@ def measure(iteration, losses, judged, generated, features, data, distance):
     in the data's units. features: [3, 2, n, 2], before D's updates, before G's, after G's; of real, of generated.
     distance: the function that `energy_distance_to` made of the run's real samples, None for images.
     """
-    (_, _), (real, before), (real_after, after) = features
+    (_, _), (real, before), (real_after, after) = features.astype(float)  # which has room for those of a run gone astray
     centroid = real.mean(axis=0)
     distances = [float(np.linalg.norm(cloud.mean(axis=0) - centroid)) for cloud in (before, after)]
     return [iteration, losses[:, 0].mean(), losses[:, 0].std(), losses[:, 1].mean(), losses[:, 1].std(), *judged,
@@ -866,7 +866,8 @@ def start_anew(given, folder):
     name = given.get('data', DEFAULTS['data'])
     rows, names, image = find_rows(name)
     flags = DISTRIBUTIONS[name].flags if rows is None else IMAGE_FLAGS if image else SHAPED
-    settings = dict(DEFAULTS, **{**flags, **given}, own=sorted(flags.keys() - given.keys()), fingerprint=fingerprint(rows))
+    settings = dict(DEFAULTS, **{**flags, **given}, fingerprint=fingerprint(rows))
+    settings['own'] = sorted(flags.keys() - given.keys())
     settings = {name: value for name, value in settings.items() if name not in NOT_RECORDED}
     discard(folder)
     write_json(folder/'settings.json', settings)
@@ -1344,8 +1345,9 @@ def within(kind, low, high):
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f'{text} is not allowed; give a {"whole " if kind is int else ""}number from {low} to {high}')
+            form = 'd' if kind is int else 'g'
+            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {"whole " if kind is int else ""}number '
+                                             f'from {low:{form}} to {high:{form}}')
         return value
     return number
 

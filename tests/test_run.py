@@ -288,7 +288,7 @@ def test_train_names_what_is_wrong():
         train(iteratons=5)
 
 
-@pytest.mark.parametrize('redirect', ['| head -1', '>&-', '>&- 2>&-'])
+@pytest.mark.parametrize('redirect', ['| head -1', '>&- 2>&-'])
 def test_nobody_listens(redirect, tmp_path):
     words = f'"{sys.executable}" "{ROOT}/gan_quadratic.py" --iterations 21 --snapshot-every 5 --print-every 1 --output "{tmp_path}/out" {redirect}'
     done = subprocess.run(['sh', '-c', words], capture_output=True, text=True)
