@@ -414,23 +414,32 @@ ONCE = draw_training_data, draw_training_loss, draw_metrics
 
 
 def make_palette(shades=42):
-    """An image with the palette of pictures of lines and points: all that lies between any two of their colours."""
+    """The colours of pictures of lines and points, [n, 3]: all that lies between any two of those drawn with."""
     colours = [np.array(to_rgb(colour)) for colour in ('white', 'black', REAL, GENERATED)]
     blends = [np.linspace(one, other, shades) for k, one in enumerate(colours) for other in colours[k + 1:]]
-    palette = Image.new('P', (1, 1))
-    palette.putpalette(np.round(255*np.concatenate(blends)).astype(np.uint8).tobytes())
-    return palette
+    return np.round(255*np.concatenate(blends)).astype(np.uint8)
+
+
+def nearest_in(palette):
+    """The nearest colour of a palette to each of 32 x 32 x 32 colours, by index."""
+    levels = np.linspace(0, 255, 32, dtype=np.float32)[:, None]
+    r, g, b = ((levels - channel)**2 for channel in palette.T)
+    return (r[:, None, None] + g[:, None] + b).argmin(axis=-1).astype(np.uint8)
 
 
 PALETTE = make_palette()
+NEAREST = nearest_in(PALETTE)  # Pillow's own search takes white for nearly white
 
 
 def write_png(figure, path):
     """Writes what is drawn on a figure's canvas. Lines and points get a palette, which their GIF needs anyway and which
     is quick to compress; a picture of many shades keeps them."""
-    image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
+    pixels = np.asarray(figure.canvas.buffer_rgba())
+    image = Image.fromarray(pixels).convert('RGB')
     if image.getcolors(1500):
-        image = image.quantize(palette=PALETTE, dither=Image.Dither.NONE)
+        nearest = NEAREST[tuple(np.moveaxis(pixels[..., :3] >> 3, -1, 0))]
+        image = Image.frombytes('P', image.size, nearest.tobytes())
+        image.putpalette(PALETTE.tobytes())
     with whole_file(path) as file:
         image.save(file, 'png', compress_level=4)
 

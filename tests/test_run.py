@@ -126,6 +126,18 @@ def test_a_folder_without_a_run_is_bad_input(tmp_path):
     assert done.returncode == 2 and 'holds no run' in done.stderr.splitlines()[-1]
 
 
+def test_colours_are_the_same_in_every_picture(run):
+    """White is white, and the two colours stand in each picture as they are, not only in shades of them."""
+    folder, _ = run
+    wanted = [(255, 255, 255), *(tuple(bytes.fromhex(colour[1:])) for colour in (plotting.REAL, plotting.GENERATED))]
+    for name in ('iterations/iteration_000100.png', 'features/feature_transform_000100.png'):
+        with Image.open(folder/name) as image:
+            found = {colour: count for count, colour in image.convert('RGB').getcolors(1000)}
+        nearest = [min(found, key=lambda colour: sum((a - b)**2 for a, b in zip(colour, want))) for want in wanted]
+        assert nearest[0] == wanted[0] and found[nearest[0]] > 1e5
+        assert max(abs(a - b) for one, want in zip(nearest, wanted) for a, b in zip(one, want)) <= 4, name
+
+
 def test_sample_pictures_keep_their_axes(run):
     folder, _ = run
     frames = [np.asarray(Image.open(folder/'iterations'/f'iteration_{i:06d}.png').convert('RGB')) for i in (0, 200)]
