@@ -393,7 +393,7 @@ def measure(iteration, losses, judged, generated, features, data, distance):
     in the data's units. features: [3, 2, n, 2], before D's updates, before G's, after G's; of real, of generated.
     distance: the function that `energy_distance_to` made of the run's real samples, None for images.
     """
-    (_, _), (real, before), (real_after, after) = features.astype(float)  # which has room for those of a run gone astray
+    _, (real, before), (real_after, after) = features.astype(float)  # float has room for a run gone astray
     centroid = real.mean(axis=0)
     distances = [float(np.linalg.norm(cloud.mean(axis=0) - centroid)) for cloud in (before, after)]
     return [iteration, losses[:, 0].mean(), losses[:, 0].std(), losses[:, 1].mean(), losses[:, 1].std(), *judged,
@@ -822,7 +822,8 @@ def discard_leftovers(folder, state):
 def discard_checkpoints(folder, state):
     """Removes the variables of checkpoints other than the state's, and what TensorFlow left of unfinished ones."""
     for path in folder.glob('checkpoint/model-*'):
-        if re.match(r'model-\d+\.(data|index)', path.name) and not (state and path.name.split('.')[0] == state['model']):
+        model = re.match(r'(model-\d+)\.(data|index)', path.name)
+        if model and not (state and model[1] == state['model']):
             path.unlink(missing_ok=True)
 
 
@@ -996,7 +997,7 @@ def write_samples(path, session, data, settings, n):
 
 
 def sweep(folder):
-    """`discard_leftovers` at a run's end, however it came about; of a folder that cannot be read any more it says nothing."""
+    """`discard_leftovers` at a run's end, however it came about; silent where the folder cannot be read any more."""
     with contextlib.suppress(OSError, Failure):
         discard_leftovers(folder, read_state(folder))
 
@@ -1073,7 +1074,7 @@ def save_checkpoint(folder, session, streams, iteration, recent, seconds):
         with hushed():
             session.saver.save(session.sess, str(path), write_meta_graph=False, write_state=False)
     except (tf.errors.OpError, ValueError) as error:  # ValueError: the folder is gone
-        raise Failure(f'{path} could not be saved ({first_line(error)}); see to it, then go on with --resume') from error
+        raise Failure(f'{path} could not be saved ({first_line(error)}); see to it, then --resume') from error
     state = dict(
         format=FORMAT, iteration=iteration, model=path.name, seconds=seconds,
         recent=np.concatenate(recent).tolist() if recent else [],
@@ -1084,7 +1085,7 @@ def save_checkpoint(folder, session, streams, iteration, recent, seconds):
 
 
 def restore_checkpoint(folder, session, streams, state):
-    """Takes networks and streams back to the last checkpoint; raises Failure where that is damaged or of other networks."""
+    """Takes networks and streams back to the last checkpoint. Raises Failure where it is damaged or of others."""
     path = folder/'checkpoint'/state['model']
     try:
         with hushed():

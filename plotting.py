@@ -6,16 +6,15 @@ Read it from the top: colours and markers, the axes that data are drawn on, one 
 says which function draws which file, and the one path by which every picture gets to disk.
 """
 import argparse
-import json
 import logging
 import math
 import os
 import queue
 import signal
 import sys
+import threading
 import zipfile
 import zlib
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.patches import FancyArrowPatch  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
-from gan_quadratic import (PICTURES, SNAPSHOT, Failure, UsageError, frames, numbered, read_json,  # noqa: E402
+from gan_quadratic import (SNAPSHOT, Failure, UsageError, frames, numbered, read_json,  # noqa: E402
                            read_rows, say, whole_file)
 
 REAL, GENERATED = '#0072b2', '#d55e00'  # told apart by the colour-blind too; the same in every picture

@@ -122,7 +122,7 @@ def decode_everything(folder, temporary=False):
 
 
 def compare(folder, reference):
-    """How a run's folder differs from that of the same run uninterrupted, a line each: names of files, and bytes of SAME."""
+    """How a run's folder differs from that of the same run uninterrupted, a line each: names, and bytes of SAME."""
     ours, theirs = files(folder), files(reference)
     return ([f'{name} is missing' for name in theirs.keys() - ours.keys()]
             + [f'{name} should not be there' for name in ours.keys() - theirs.keys()]

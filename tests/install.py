@@ -16,7 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+VERSIONS = ('import platform, importlib.metadata as m; '
+            'print(platform.python_version(), *map(m.version, ("tensorflow", "numpy", "matplotlib")))')
 
 
 def readme_commands():
@@ -34,7 +36,8 @@ def split_installation(line):
 def run(line, folder, environment):
     """Runs a shell line; returns its exit status, its seconds, and the end of what it said."""
     began = time.monotonic()
-    done = subprocess.run(line, shell=True, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(line, shell=True, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
     return done.returncode, time.monotonic() - began, done.stdout.strip().splitlines()[-1:]
 
 
@@ -69,8 +72,7 @@ def check(python, tensorflow, only, folder):
         status, installing, said = run(installation, clone, environment)
         if status == 0:
             interpreter = shlex.split(last)[0]
-            _, _, installed = run(f'{interpreter} -c "import platform, importlib.metadata as m; print(platform.python_version(), '
-                                  f'*(m.version(p) for p in (\'tensorflow\', \'numpy\', \'matplotlib\')))"', clone, environment)
+            _, _, installed = run(f'{interpreter} -c {shlex.quote(VERSIONS)}', clone, environment)
             if name == 'train':
                 status, seconds, seen = first_picture(last, clone, environment)
                 said = [f'first picture after {seen:.1f} s' if seen else 'no picture']
@@ -87,11 +89,13 @@ def main():
     parser.add_argument('--tensorflow', nargs='*', default=[None], metavar='VERSION')
     parser.add_argument('--only', choices=('train', 'test'))
     arguments = parser.parse_args()
-    print('| Python, TensorFlow, NumPy, matplotlib | command | installing, s | running, s | exit status | |\n|---|---|---|---|---|---|')
+    print('| Python, TensorFlow, NumPy, matplotlib | command | installing, s | running, s | exit status | |')
+    print('|---|---|---|---|---|---|')
     for python in arguments.pythons:
         for tensorflow in arguments.tensorflow:
             with tempfile.TemporaryDirectory() as folder:
-                resolved = subprocess.run([python, '-c', 'import sys; print(sys.executable)'], capture_output=True, text=True, check=True)
+                resolved = subprocess.run([python, '-c', 'import sys; print(sys.executable)'], capture_output=True,
+                                          text=True, check=True)
                 for row in check(resolved.stdout.strip(), tensorflow, arguments.only, Path(folder)):
                     print(row, flush=True)
 

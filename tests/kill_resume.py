@@ -56,11 +56,12 @@ def killed_once(words, folder, kind, moment):
 
 
 def trial(folder, kind, rng, duration, reference):
-    """One run, killed once or more, then resumed to its end. Returns the number of kills and what is wrong, by lines."""
+    """One run, killed once or more, then resumed to its end. Returns the number of kills and what is wrong."""
     kills, wrong, words = 0, [], SHORT
     alone = kind == 'the drawing process'
     while not kills or not alone and rng.random() < 0.4:
-        hit, status = killed_once(words, folder, kind, rng.uniform(0, duration))
+        # the drawing process lives only in the last part of a run
+        hit, status = killed_once(words, folder, kind, rng.uniform(0, duration/5 if alone else duration))
         kills += hit
         wrong += decode_everything(folder, temporary=True) if folder.exists() else []
         if not kills:  # the run was quicker than the moment

@@ -4,7 +4,7 @@
     python tests/study.py distributions    how well each built-in distribution comes out
     python tests/study.py exercises        activations, layers and output mappings compared
 
-It runs the command line program, one run after the other in a temporary folder. Not a test: each takes some ten minutes.
+It runs the command line program, one run after the other in a temporary folder, for some ten minutes each.
 """
 import argparse
 import datetime

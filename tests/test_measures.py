@@ -4,7 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from gan_quadratic import CLAIMS, METRICS, coverage, curve_residual, energy_distance_to, get_y, judge, mean_distance, sample_data
+from gan_quadratic import (CLAIMS, METRICS, coverage, curve_residual, energy_distance_to, get_y, judge, mean_distance,
+                           sample_data)
 
 
 def test_mean_distance_by_hand():
@@ -67,7 +68,8 @@ def test_residual_and_coverage_on_known_sets():
 def rows_of(n, **columns):
     """Rows of metrics.csv of a run in perfect equilibrium, but for these columns."""
     perfect = dict(zip(METRICS, [0, 2*math.log(2), 0, math.log(2), 0, 0.5, 0.5, 0, 0, 1, 0.1, 1, 0.5, 1, 0]))
-    columns = dict({'Discriminator Loss Spread': np.linspace(1, 0.1, n), 'Feature Mixing': np.linspace(1, 0.1, n)}, **columns)
+    falling = np.linspace(1, 0.1, n)
+    columns = {'Discriminator Loss Spread': falling, 'Feature Mixing': falling, **columns}
     return [dict(perfect, Iteration=i, **{name: column[i] for name, column in columns.items()}) for i in range(n)]
 
 
