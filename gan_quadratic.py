@@ -141,7 +141,7 @@ DISTRIBUTIONS = {
     'sine': curve_over_x(lambda x: 10*np.sin(x/10), **SHAPED),
     'cosine': curve_over_x(lambda x: 10*np.cos(x/10), **SHAPED),
     'two-curves': Distribution(two_curves, SHAPED, scaled=True),
-    'spiral': Distribution(spiral, SHAPED),
+    'spiral': Distribution(spiral, dict(SHAPED, hidden=[64, 64], iterations=40001)),
     'ring': Distribution(ring, SHAPED),
     'gaussians': Distribution(gaussians, SHAPED),
     'helix': Distribution(helix, SHAPED),

@@ -69,6 +69,8 @@ def data_axes(figure, data, where=111):
         for axis, column in zip('xyz', columns):
             getattr(ax, f'set_{axis}lim')(low[column], high[column])
             getattr(ax, f'set_{axis}label')(names[column])
+        if dim != 3:
+            ax.ticklabel_format(scilimits=(-3, 4))  # longer numbers would push the label off the picture
         if dim == 1:
             ax.set(ylim=(0, 1), ylabel='share of samples below')
         elif dim == 2 and 0.5 < np.divide(*(high - low)) < 2:
