@@ -121,7 +121,7 @@ def sphere(n, scale, rng):
 
 
 class Distribution(NamedTuple):
-    """A line of the table below: what draws its [n, dim] rows, flags that it needs, its curve if it is one of y(x)."""
+    """A line of the table below: what draws its [n, dim] rows, flags that it needs, its curve if it is a graph."""
     sample: Callable
     flags: dict = {}
     curve: Optional[Callable] = None
@@ -129,6 +129,7 @@ class Distribution(NamedTuple):
 
 
 def curve_over_x(curve, **flags):
+    """A line of DISTRIBUTIONS for points (x, curve(x)), with the flags that it needs."""
     return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
 
 
@@ -187,7 +188,7 @@ def maxout(inputs, units, activation):
 
 LAYERS = {'dense': dense, 'residual': residual, 'layer_norm': layer_norm, 'maxout': maxout}
 
-ACTIVATIONS = {
+ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
     'leaky_relu': lambda x: tf.nn.leaky_relu(x),
     'relu': lambda x: tf.nn.relu(x),
     'elu': lambda x: tf.nn.elu(x),
@@ -207,7 +208,10 @@ OUTPUT_MAPPINGS = {  # of the generator's last layer, to data that lies between 
 
 def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense',
               output_mapping='linear', low=-1., high=1.):
-    """Turns noise Z [n, noise_dim] into samples [n, dim]."""
+    """Turns noise Z [n, noise_dim] into samples [n, dim], as the networks see data; reuse=True shares the variables.
+
+    Hidden layers of `hsize` units, a linear layer, then OUTPUT_MAPPINGS[output_mapping] onto the range low to high.
+    """
     with tf.variable_scope('GAN/Generator', reuse=reuse):
         h = Z
         for units in hsize:
@@ -217,7 +221,7 @@ def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu',
 
 
 def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', layer='dense'):
-    """Judges samples X [n, dim]: logits [n, 1], positive for real, and features h3 [n, 2], the last hidden layer."""
+    """Judges samples X [n, dim]: logits [n, 1], positive for real, and features h3 [n, 2], the last, linear layer."""
     with tf.variable_scope('GAN/Discriminator', reuse=reuse):
         h = X
         for units in hsize:
@@ -245,7 +249,10 @@ class GAN(NamedTuple):
 
 
 def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense', **mapping):
-    """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps yet."""
+    """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps yet.
+
+    The further arguments are the networks' own, see `generator`.
+    """
     hidden = dict(activation=activation, layer=layer)
     G_sample = generator(Z, hsize, reuse, dim=dim, **hidden, **mapping)
     r_logits, r_rep = discriminator(X, hsize, reuse, **hidden)
@@ -263,6 +270,7 @@ def build_gan(gen_optimizer=None, disc_optimizer=None, *, noise_dim=2, dim=2, **
     """The tutorial's graph, in the default graph: a `GAN` on placeholders X [None, dim] and Z [None, noise_dim].
 
     Each optimizer updates its own network alone; RMSProp at the tutorial's rate of 0.001 where none is given.
+    `networks`: hsize, activation, layer, output_mapping, low, high, as `generator` takes them.
     """
     X = tf.placeholder(tf.float32, [None, dim])
     Z = tf.placeholder(tf.float32, [None, noise_dim])
@@ -380,6 +388,13 @@ def coverage(x, low, high, bins=20):
     return float(np.mean(counts >= len(x)/bins/4))
 
 
+def sample_measures(samples, data, distance):
+    """Energy distance, curve residual and coverage of samples [n, dim] in the data's units; None where not defined."""
+    return dict(energy_distance=distance(samples) if distance else None,
+                curve_residual=curve_residual(samples, data.curve) if data.curve else None,
+                coverage=coverage(samples[:, 0], data.low[0], data.high[0]) if data.curve else None)
+
+
 METRICS = ['Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
            'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual', 'Coverage',
            'Feature Mixing', 'Centroid Distance Before', 'Centroid Distance After', 'Moved Toward',
@@ -397,11 +412,8 @@ def measure(iteration, losses, judged, generated, features, data, distance):
     centroid = real.mean(axis=0)
     distances = [float(np.linalg.norm(cloud.mean(axis=0) - centroid)) for cloud in (before, after)]
     return [iteration, losses[:, 0].mean(), losses[:, 0].std(), losses[:, 1].mean(), losses[:, 1].std(), *judged,
-            distance(generated) if distance else None,
-            curve_residual(generated, data.curve) if data.curve else None,
-            coverage(generated[:, 0], data.low[0], data.high[0]) if data.curve else None,
-            energy_distance_to(real_after)(after), *distances, int(distances[1] < distances[0]),
-            np.abs(real_after - real).max()]
+            *sample_measures(generated, data, distance).values(), energy_distance_to(real_after)(after), *distances,
+            int(distances[1] < distances[0]), np.abs(real_after - real).max()]
 
 
 def tenths(rows, name):
@@ -435,7 +447,7 @@ class Claim(NamedTuple):
 # Every threshold stands here alone, with its reason.
 CLAIMS = {
     'losses_settle': Claim('The losses settle at 2 ln 2 and ln 2', {
-        # 0.05 is D answering 0.49 or 0.51 everywhere where equilibrium answers 0.5, with room for one batch's noise
+        # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
         'distance from 2 ln 2 and ln 2': (lambda rows, final: off_equilibrium(rows), lambda x: x <= 0.05),
         # "shrink" means smaller at the end than at the start, where iteration 0 has but one loss and so no spread
         'spread, last tenth / first': (lambda rows, final: shrinkage(rows[1:], 'Discriminator Loss Spread'),
@@ -527,6 +539,7 @@ def whole_file(path, mode='wb', **options):
 
 
 def write_json(path, content):
+    """Writes a JSON file, whole."""
     with whole_file(path, 'w', encoding='utf-8') as file:
         json.dump(content, file, indent=1, allow_nan=False)
         file.write('\n')
@@ -570,10 +583,12 @@ class Data(NamedTuple):
     image: Optional[tuple] = None  # (height, width) or (height, width, channels) where rows are images
 
     def to_networks(self, rows):
+        """Rows [n, dim] in the data's units, as float32 in the networks'."""
         moved = self.shift.any() or (self.spread != 1).any()
         return ((rows - self.shift)/self.spread if moved else rows).astype(np.float32)
 
     def from_networks(self, rows):
+        """The way back."""
         return rows*self.spread + self.shift
 
 
@@ -585,9 +600,6 @@ def load_rows(path):
     def bad(reason):
         return UsageError(f'argument --data: {path}: {reason}')
     kind, names = path.suffix.lower(), None
-    if not path.exists():
-        raise bad('no such file, nor a distribution of this name; allowed are '
-                  + ', '.join([*DISTRIBUTIONS, *KERAS_DATASETS]) + ', or a .csv, .npy or .npz file')
     if path.is_dir():
         raise bad('is a folder; give a .csv, .npy or .npz file')
     if kind not in ('.csv', '.npy', '.npz'):
@@ -702,7 +714,7 @@ CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDN
 
 @contextlib.contextmanager
 def hushed():
-    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, as errors.
+    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, such as errors.
 
     Its C++ side writes past Python and, before it has started, past its own log level; so what it writes is sifted.
     """
@@ -841,7 +853,7 @@ def read_json(path):
 
 
 def read_state(folder):
-    """The last checkpoint's state, None where there is none. Raises Failure where it cannot be gone on from."""
+    """The last checkpoint's state, None where there is none. Raises Failure where the run cannot go on from it."""
     path = folder/'checkpoint/state.json'
     state = read_json(path)
     if state is None:
@@ -886,7 +898,8 @@ def allowed(settings):
             if type(value) is not type(default):
                 return False
             if name != 'data' and 'type' in words:  # of data, find_rows says more
-                [words['type'](str(one)) for one in (value if isinstance(value, list) else [value])]
+                for one in value if isinstance(value, list) else [value]:
+                    words['type'](str(one))
     except (KeyError, argparse.ArgumentTypeError):
         return False
     return 'fingerprint' in settings
@@ -940,7 +953,9 @@ def open_session(settings, data, streams):
         gan = build_gan(*optimizers, **networks)
         finite = {v.op.name: tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables()}
         saver = tf.train.Saver(max_to_keep=None)
-        sess = tf.Session(graph=graph)
+        # Small networks gain nothing from a second thread, which the drawing process can use.
+        threads = 1 if max(settings['hidden']) <= 64 and len(data.columns) <= 64 else 0
+        sess = tf.Session(graph=graph, config=tf.ConfigProto(intra_op_parallelism_threads=threads))
         sess.run(tf.global_variables_initializer())
         parameters = [sum(v.shape.num_elements() for v in tf.trainable_variables(scope))
                       for scope in ('GAN/Generator', 'GAN/Discriminator')]
@@ -979,13 +994,13 @@ def block_trainer(session, settings, length):
                     run_loop(sess, *nothing)
                 return functools.partial(run_loop, sess)
             except tf.errors.OpError as error:
-                if not jit_compile:
-                    raise
+                if not jit_compile or isinstance(error, tf.errors.ResourceExhaustedError):
+                    raise Failure(f'the training loop could not be built: {first_line(error)}') from error
                 say(f'XLA cannot compile the loop here, training goes on without it, slower ({first_line(error)})')
 
 
 def write_samples(path, session, data, settings, n):
-    """Writes n samples of the generator, in bounded memory, the first the same for every n; returns the last ones."""
+    """Writes n samples of the generator, in bounded memory, the first the same for every n; returns the last block."""
     rng = make_streams(settings['seed'])['final']
     with whole_file(path, 'w', encoding='utf-8') as file:
         csv.writer(file, lineterminator='\n').writerow(data.columns)
@@ -1019,7 +1034,7 @@ def drawing_process(folder):
 
 
 def tell(drawing, word):
-    """Says a word to the drawing process. If it has died, training goes on, and the end says which pictures lack."""
+    """Says a word to the drawing process. If it has died, training goes on; the end says what is missing."""
     with contextlib.suppress(BrokenPipeError):
         drawing.stdin.write(f'{word}\n'.encode())
 
@@ -1125,9 +1140,10 @@ def snapshot_iteration(session, settings, data, fixed, X_batch, Z_batch):
                                              look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
     generated = sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})
     # Here the tutorial's part ends.
-    logits = sess.run([gan.r_logits, gan.f_logits, gan.G_sample], feed_dict={gan.X: fixed['X'], gan.Z: fixed['Z']})
-    r_D, f_D = (1/(1 + np.exp(-x[:, 0].astype(float))) for x in logits[:2])
-    samples = data.from_networks(logits[2])
+    *logits, made = sess.run([gan.r_logits, gan.f_logits, gan.G_sample],
+                             feed_dict={gan.X: fixed['X'], gan.Z: fixed['Z']})
+    r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
+    samples = data.from_networks(made)
     arrays = dict(generated=data.from_networks(generated).astype(np.float32), features=np.array(features),
                   decision=r_D[n:].astype(np.float32), mapping=samples[n:].astype(np.float32))
     return np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:n].mean()), samples[:n]
@@ -1183,7 +1199,8 @@ def train_run(folder, settings, data, state, stop):
             save_checkpoint(folder, session, streams, iteration, recent, trained + time.perf_counter() - compiled)
 
         bar = progress_bar(iterations - iteration)
-        start, saved, saved_at, pace = iteration, state and iteration, compiled, CALL_SECONDS/16
+        start, saved, saved_at = iteration, iteration if state else None, compiled
+        pace = CALL_SECONDS/16  # seconds an iteration, a guess until the first call
         stop.gently = True
         while iteration < iterations and not stop.asked:
             to_snapshot = -iteration % every
@@ -1232,9 +1249,7 @@ def train_run(folder, settings, data, state, stop):
         if drawing:
             finish_drawing(drawing)
         rows = read_rows(folder/'metrics.csv')
-        final = dict(energy_distance=distance(samples[:JUDGED_ROWS]) if distance else None,
-                     curve_residual=curve_residual(samples, data.curve) if data.curve else None,
-                     coverage=coverage(samples[:, 0], data.low[0], data.high[0]) if data.curve else None)
+        final = sample_measures(samples[:JUDGED_ROWS], data, distance)
         summary = dict(claims=judge(rows, final['energy_distance']), final=final, settings=settings,
                        versions=versions(), seconds=dict(
                            set_up=built - began, compile=compiled - built, training=trained + finished - compiled,
@@ -1251,7 +1266,7 @@ def run(given):
     flag = '--resume' if given.get('resume') else '--sample' if 'sample' in given else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stoppable())
-        if flag:
+        if flag:  # before the lock, for there may be no folder; and again below, for it may have changed
             recall(given, folder, flag)
         else:
             folder.mkdir(parents=True, exist_ok=True)
@@ -1309,6 +1324,8 @@ def describe(folder, settings, data, session):
     shapes = ['-'.join(map(str, sizes)) for sizes in ([settings['noise_dim'], *hidden, dim], [dim, *hidden, 2, 1])]
     say('Networks    generator {0} ({2} parameters), discriminator {1} ({3})'.format(*shapes, *session.parameters)
         + ', {layer} layers, {activation}, {output_mapping} output'.format(**settings))
+    if settings['pictures'] == 'all' and dim != 2:
+        say('Pictures    without decision and mapping, which need data of two columns')
     say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
         '{learning_rate:g}, seed {seed}'.format(**settings))
     say(f'Output      {folder}')
@@ -1364,6 +1381,7 @@ def one_of(names):
 
 
 def nearest(text, names):
+    """', did you mean X?' for a name that is near, '' where none is."""
     near = difflib.get_close_matches(text, names, 1)
     return f', did you mean {near[0]}?' if near else ''
 
@@ -1440,11 +1458,13 @@ EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would end the process, which would end a notebook's too."""
     def error(self, message):
         raise UsageError(message)
 
 
 def make_parser():
+    """The command line's parser; what it returns holds only the flags that were given."""
     parser = Parser('gan_quadratic.py', description='Trains a simple GAN to draw points of y = 10 + x^2, and leaves '
                     'pictures of how it learns.', epilog=EXAMPLES, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS)
@@ -1489,8 +1509,9 @@ def train(**flags):
     """Runs what the command runs, from a notebook or another program: train(iterations=2001, output='demo').
 
     Each flag by its name with underscores: lists for several values, True and False for switches. Returns what
-    summary.json holds, and `samples`, the rows of generated_samples.csv. Raises UsageError (a ValueError) where the
-    command would exit with 2, Failure or OSError where it would exit with 1.
+    summary.json holds and, where it trained, `samples` [10000, dim], the rows of generated_samples.csv in the data's
+    units; None with `sample=N`, which only writes the file. Raises UsageError (a ValueError) where the command would
+    exit with 2, Failure or OSError where with 1, Stopped (a KeyboardInterrupt) on Ctrl-C.
     """
     argv = []
     for name, value in flags.items():

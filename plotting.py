@@ -36,7 +36,7 @@ BETWEEN = LinearSegmentedColormap.from_list('generated to real', [GENERATED, '#f
 SHAPES = {REAL: 'o', GENERATED: 's'}
 # Before an update a marker is open, after it small and filled, and the real ones are the larger: so all four series
 # are seen even where they coincide.
-FEATURES = (  # of real or generated data, before or after, style
+FEATURES = (  # of real or generated data, 0 before and 1 after, the same in a word, style
     ('Real', 0, 'Before', dict(color=REAL, markersize=9, fillstyle='none', markeredgewidth=0.8)),
     ('Real', 1, 'After', dict(color=REAL, markersize=4, markeredgewidth=0)),
     ('Generated', 0, 'Before', dict(color=GENERATED, markersize=5, fillstyle='none', markeredgewidth=0.7)),
@@ -49,6 +49,7 @@ GIF_SECONDS = 20
 # ------------------------------------------------------------------------------------------------ axes and points
 
 def new_figure(width=6.4, height=4.8):
+    """A figure of this size in inches, at 100 dots each."""
     figure = Figure((width, height), dpi=100)
     FigureCanvasAgg(figure)  # draws without a display
     return figure
@@ -94,10 +95,10 @@ def points(axes, color, label, **style):
     return lines, put
 
 
-def legend_below(figure, axes, columns=2):
-    """A legend under the axes, where it hides no points."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc='lower center', ncols=columns, frameon=False, fontsize=9)
+def legend_below(figure, *axes):
+    """A legend of all these axes under them, where it hides no points."""
+    handles, labels = (sum(pair, []) for pair in zip(*(ax.get_legend_handles_labels() for ax in axes)))
+    figure.legend(handles, labels, loc='lower center', ncols=2, frameon=False, fontsize=9)
 
 
 def round_limits(ax, *clouds):
@@ -167,6 +168,7 @@ def transform(figure, data, step):
     """The feature space h3 of real and of generated samples, before and after the update of network `step`."""
     figure.subplots_adjust(0.12, 0.21, 0.97, 0.92)
     ax = figure.add_subplot(xlabel='feature 1', ylabel='feature 2')
+    ax.locator_params(nbins=4)  # numbers on axes that move are most of the drawing time
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **style)
               for whose, _, when, style in FEATURES]
     legend_below(figure, ax)
@@ -190,7 +192,8 @@ def centroids(figure, data, step):
     near = figure.add_subplot(1, 2, 2, xlabel='move along feature 1', ylabel='move along feature 2')
     ax.set_title('where they are', fontsize=10)
     near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
-    near.locator_params(nbins=4)
+    for axes in (ax, near):
+        axes.locator_params(nbins=4)
     near.ticklabel_format(scilimits=(-2, 3))
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step',
                      **dict(style, markersize=(14, 6)[after], markeredgewidth=1.5))
@@ -205,8 +208,7 @@ def centroids(figure, data, step):
         ax.add_patch(arrow)
     rest = near.plot([0], [0], 'o', color=REAL, markersize=5, animated=True)[0]
     toward = near.plot([], [], '--', color='0.5', linewidth=1, animated=True, label='from generated toward real')[0]
-    handles, labels = (sum(pair, []) for pair in zip(*(a.get_legend_handles_labels() for a in (ax, near))))
-    figure.legend(handles, labels, loc='lower center', ncols=2, frameon=False, fontsize=9)
+    legend_below(figure, ax, near)
     title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
 
     def update(shot, iteration):
@@ -302,7 +304,8 @@ def mapping(figure, data):
 
 # ------------------------------------------------------------------------------------- pictures of the whole run
 
-def draw_training_data(folder, settings, data):
+def draw_training_data(folder, data):
+    """What is to be learned."""
     figure = new_figure()
     if len(data['image']):
         ax = figure.add_subplot(xticks=[], yticks=[])
@@ -320,7 +323,8 @@ def draw_training_data(folder, settings, data):
     write_png(figure, folder/'training_data.png')
 
 
-def draw_training_loss(folder, settings, data):
+def draw_training_loss(folder, data):
+    """Both losses of the log and their running means, with the values that they come to in equilibrium."""
     rows = np.array([list(row.values()) for row in read_rows(folder/'loss_logs.csv')])
     if not len(rows):
         return  # stopped before the first
@@ -345,7 +349,7 @@ def draw_training_loss(folder, settings, data):
     write_png(figure, folder/'training_loss.png')
 
 
-def draw_metrics(folder, settings, data):
+def draw_metrics(folder, data):
     """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
     rows = read_rows(folder/'metrics.csv')
     if not rows:
@@ -455,6 +459,7 @@ class Painter:
         self.still = None
 
     def paint(self, shot, iteration, path):
+        """Draws a snapshot's arrays and writes the PNG."""
         moving = self.update(shot, iteration)
         if not self.still:
             for artist in moving:
@@ -470,10 +475,10 @@ class Painter:
 def write_gif(paths, path):
     """Joins PNGs: 2 a second, more where they would last longer than GIF_SECONDS, leaving some out where needed."""
     paths = paths[::math.ceil(len(paths)*0.02/GIF_SECONDS)]  # viewers show no more than 50 a second
-    first, *rest = (Image.open(path) for path in paths)
+    images = map(Image.open, paths)  # one after the other, for there may be more than files can be open
     with whole_file(path) as file:
-        first.save(file, 'gif', save_all=True, append_images=rest, loop=0, optimize=False,
-                   duration=min(500, 10*int(100*GIF_SECONDS/len(paths))))
+        next(images).save(file, 'gif', save_all=True, append_images=images, loop=0, optimize=False,
+                          duration=min(500, 10*int(100*GIF_SECONDS/len(paths))))
 
 
 def read_arrays(path):
@@ -517,7 +522,7 @@ class Run:
     def draw_rest(self):
         """Draws the pictures of the whole run and joins the GIFs."""
         for draw in ONCE:
-            draw(self.folder, self.settings, self.data)
+            draw(self.folder, self.data)
         for name, gif in self.frames.items():
             paths = list(numbered(self.folder, name).values())
             if paths:

@@ -9,9 +9,11 @@ Not part of pytest. JAX and PyTorch take part where they are installed.
 """
 import argparse
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
 import os
 import platform
 import random
@@ -250,22 +252,34 @@ CONTENDERS = {  # name -> how to prepare it, package that it needs, iterations i
 }
 
 
-def take_turns(trainers, rounds):
-    """Microseconds per iteration of each, one figure a round. trainers: name -> (train(n), n)."""
-    figures, order, rng = {name: [] for name in trainers}, list(trainers), random.Random(0)
-    for train, n in trainers.values():
+def turn(train, n):
+    """Microseconds per iteration over a turn of TURN seconds, n iterations at a time."""
+    turns, began = 0, time.perf_counter()
+    while turns == 0 or time.perf_counter() < began + TURN:
         train(n)
+        turns += 1
+    return 1e6*(time.perf_counter() - began)/(turns*n)
+
+
+def take_turns(turns, rounds):
+    """Microseconds per iteration of each, one figure a round. turns: name -> function that takes a turn."""
+    figures, order, rng = {name: [] for name in turns}, list(turns), random.Random(0)
+    for take in turns.values():
+        take()  # the first is not counted
     for _ in range(rounds):
         rng.shuffle(order)  # so that nobody always follows the same one
         for name in order:
-            train, n = trainers[name]
             time.sleep(REST)
-            turns, began = 0, time.perf_counter()
-            while turns == 0 or time.perf_counter() < began + TURN:
-                train(n)
-                turns += 1
-            figures[name].append(1e6*(time.perf_counter() - began)/(turns*n))
+            figures[name].append(turns[name]())
     return figures
+
+
+def serve(pipe, name, n, weights):
+    """A contender in a process of its own, where no other's threads are: its first losses, then a turn when asked."""
+    train = CONTENDERS[name][0](weights)
+    pipe.send(np.array(train(EQUAL), float))
+    while pipe.recv():
+        pipe.send(turn(train, n))
 
 
 def part_loops(quick):
@@ -273,13 +287,18 @@ def part_loops(quick):
     sess, _ = tutorial_graph()
     with sess.graph.as_default():
         weights = sess.run(trainable())
-    trainers, losses = {}, {}
-    for name, (prepare, package, n) in CONTENDERS.items():
+    context, turns, losses, pipes = multiprocessing.get_context('spawn'), {}, {}, []
+    for name, (_, package, n) in CONTENDERS.items():
         if installed(package):
-            train = prepare(weights)
-            losses[name] = np.array(train(EQUAL), float)
-            trainers[name] = train, n//10 if quick and n != BLOCK else n
-    figures = take_turns(trainers, 3 if quick else 15)
+            pipe, other = context.Pipe()
+            n = n//10 if quick and n != BLOCK else n
+            context.Process(target=serve, args=(other, name, n, weights), daemon=True).start()
+            losses[name] = pipe.recv()
+            turns[name] = lambda pipe=pipe: (pipe.send(True), pipe.recv())[1]
+            pipes.append(pipe)
+    figures = take_turns(turns, 3 if quick else 15)
+    for pipe in pipes:
+        pipe.send(False)
     tutorial, *_ = figures.values()
     print_table(['loop', 'median', 'least', 'most', "times the tutorial's speed", "times the shipped loop's time",
                  f'losses of {EQUAL} iterations, at most apart'],
@@ -307,7 +326,8 @@ def part_growth(quick):
     settings = {f'batch {size}, 16 and 16 units': dict(batch_size=size) for size in (256, 64, 1024, 4096)}
     settings.update({f'batch 256, {width} and {width} units': dict(hidden=[width, width]) for width in (64, 256)})
     n = BLOCK//10 if quick else BLOCK
-    figures = take_turns({name: (shipped_loop(**changed), n) for name, changed in settings.items()}, rounds)
+    figures = take_turns({name: functools.partial(turn, shipped_loop(**changed), n)
+                          for name, changed in settings.items()}, rounds)
     base, *_ = figures.values()
     print_table(['shipped loop', 'median', 'least', 'most', 'times the default'],
                 [[name, *spread(each), f'{median(each)/median(base):.2f}'] for name, each in figures.items()])

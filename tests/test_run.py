@@ -240,7 +240,7 @@ def test_rows_of_a_file(ending, tmp_path):
     run = plotting.Run(tmp_path/'out')
     run.frames = program.frames(dict(pictures='all'), 5)
     run.draw_frames(again=True)
-    plotting.draw_training_data(run.folder, run.settings, run.data)
+    plotting.draw_training_data(run.folder, run.data)
     assert_pictures(run.folder, [name % i for name in run.frames for i in (0, 2)] + ['training_data.png'])
     data = program.make_data(results['settings'], *program.load_rows(path))
     standardised = data.to_networks(rows)
