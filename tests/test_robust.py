@@ -407,7 +407,7 @@ def test_data_that_changed_or_went(tmp_path, capsys):
     assert 'no longer what the run began with' in capsys.readouterr().err.splitlines()[-1]
     source.unlink()
     assert command('--sample', 3, '--output', folder) == 2
-    assert 'no such file' in capsys.readouterr().err.splitlines()[-1]
+    assert 'No such file' in capsys.readouterr().err.splitlines()[-1]
     assert files(folder) == before
 
 
