@@ -84,8 +84,8 @@ def machine():
 
 def table(counts):
     """Markdown of kind -> (runs, kills, survived)."""
-    lines = ['| SIGKILL of | runs | kills | survived, nothing lost |', '|---|---|---|---|']
-    lines += [f'| {kind} | {runs} | {kills} | {survived} |' for kind, (runs, kills, survived) in counts.items()]
+    lines = ['| SIGKILL of | kills | runs with nothing lost |', '|---|---|---|']
+    lines += [f'| {kind} | {kills} | {survived} of {runs} |' for kind, (runs, kills, survived) in counts.items()]
     return '\n'.join(lines)
 
 
