@@ -177,8 +177,13 @@ def test_the_companion_schedule_and_step_by_step(tmp_path):
 # -------------------------------------------------------------------------------------------------- exercises
 
 @pytest.mark.parametrize('data', [name for name in DISTRIBUTIONS if name != 'quadratic'])
-def test_every_distribution_builds_trains_and_draws(data, tmp_path):
+def test_every_distribution_builds_trains_and_draws(data, tmp_path, monkeypatch):
     results = train(data=data, output=str(tmp_path), pictures='none', step_by_step=True, **TINY)
+    build_loop = program.build_loop  # without XLA here, whose compiling takes longer than all the rest
+    monkeypatch.setattr(program, 'build_loop', lambda *words, **networks: build_loop(*words[:6], False, **networks))
+    looped = train(data=data, output=str(tmp_path/'loop'), pictures='none', **TINY)
+    close = dict(rtol=1e-2, atol=1e-2*np.abs(results['samples']).max())
+    np.testing.assert_allclose(looped['samples'], results['samples'], **close)
     dim = results['samples'].shape[1]
     assert dim == (3 if data in ('helix', 'sphere') else 2)
     assert results['settings']['normalize'] and results['settings']['hidden'] == [4]  # the user's flag wins
