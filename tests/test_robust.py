@@ -239,7 +239,8 @@ def test_bad_input(words, pieces, bad_files, tmp_path, capsys):
 
 
 def test_bad_input_loads_no_tensorflow(bad_files, tmp_path):
-    lines = ['--iterations 0', '--data quadratc', f'--data {bad_files}/ragged.csv', f'--data {bad_files}/nan.npy',
+    lines = ['--iterations 0', '--data quadratc', f'--data {bad_files}/ragged.csv --output {tmp_path}',
+             f'--data {bad_files}/nan.npy --output {tmp_path}',
              f'--output {bad_files}/text.txt', f'--resume --output {tmp_path}', '--epochs 5']
     script = ('import sys, gan_quadratic; '
               'print([gan_quadratic.main(line.split()) for line in sys.argv[1:]], "tensorflow" in sys.modules)')
