@@ -953,7 +953,7 @@ def open_session(settings, data, streams):
         gan = build_gan(*optimizers, **networks)
         finite = {v.op.name: tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables()}
         saver = tf.train.Saver(max_to_keep=None)
-        # Small networks gain nothing from a second thread, which the drawing process can use.
+        # Small networks gain little from a second thread, and the drawing process needs it more.
         threads = 1 if max(settings['hidden']) <= 64 and len(data.columns) <= 64 else 0
         sess = tf.Session(graph=graph, config=tf.ConfigProto(intra_op_parallelism_threads=threads))
         sess.run(tf.global_variables_initializer())
