@@ -97,6 +97,13 @@ def test_the_summary_agrees_with_the_csvs(run):
     assert abs(covered[:, 1].mean() - rows[2]['Discriminator Loss Mean']) < 3*rows[2]['Discriminator Loss Spread']
 
 
+def test_claims_are_false_of_an_untrained_generator(tmp_path):
+    claims = train(iterations=5, snapshot_every=1, learning_rate=1e-12, step_by_step=True, pictures='none',
+                   output=str(tmp_path))['claims']
+    for name in ('losses_settle', 'samples_follow', 'centroid_moves_toward'):
+        assert claims[name]['holds'] is False, claims[name]
+
+
 def test_measures_agree_with_the_snapshots_arrays(run):
     folder, _ = run
     for row in program.read_rows(folder/'metrics.csv'):
