@@ -6,9 +6,10 @@
     python gan_quadratic.py --resume                             go on with an interrupted run
     python gan_quadratic.py --help                               everything else
 
-Read it from top to bottom: data, networks, graph, training step and training loop follow the tutorial, by its
-names and in its order. Below them stand the measures of what the tutorial claims, the files of a run, the run
-itself that ties all this together, and the command line. Pictures are drawn from the files by `plotting.py`.
+Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its order,
+and stand on their own. What a run needs around them comes after: the measures of what the tutorial claims, the files
+of a run and its checkpoints, its data and settings, the run itself that ties all this together, what it says, and the
+command line. Pictures are drawn from the files by `plotting.py`, a process of its own.
 """
 import argparse
 import contextlib
@@ -45,14 +46,17 @@ except ImportError:  # not on Windows, where two runs in one folder go unnoticed
     fcntl = None
 
 
+# At its own level, 3, XLA unrolls loops over 16 units before they can become vector instructions: a fifth slower here.
+XLA_FLAGS = '--xla_backend_optimization_level=2'
+
+
 class LazyTensorFlow:
     """Stands for `tensorflow.compat.v1` until its first use, because the import takes seconds that `--help`,
     a mistyped flag and the drawing process should not have to wait for."""
 
     def __getattr__(self, name):
         global tf
-        # XLA's third level unrolls loops over 16 units before they become vector instructions: a fifth slower here.
-        os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=2')
+        os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
         collecting = gc.isenabled()
         gc.disable()  # all that an import makes stays: looking for garbage in it takes a tenth of the time
         with hushed():
@@ -486,7 +490,7 @@ def judge(rows, final):
     return judged
 
 
-# ---------------------------------------------------------------------------------------------- files of a run
+# --------------------------------------------------------------------------------------------- files of a run
 
 class Failure(Exception):
     """What ends a run with one line on stderr and exit status 1."""
@@ -510,9 +514,10 @@ PICTURES = {  # of each snapshot: name of the file -> name of the GIF, set it be
     'discriminator/decision_%06d.png': ('decision.gif', 'all', True),
     'generator/mapping_%06d.png': ('mapping.gif', 'all', True),
 }
-RUN_PICTURES = ('training_data.png', 'training_loss.png', 'metrics.png')
-RUN_FILES = ('settings.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
-             'snapshots/data.npz', *RUN_PICTURES)
+GIFS = [gif for gif, _, _ in PICTURES.values()]
+RUN_PICTURES = ['training_data.png', 'training_loss.png', 'metrics.png']
+RUN_FILES = ['checkpoint/state.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
+             'snapshots/data.npz', *RUN_PICTURES, *GIFS]  # beside settings.json
 
 
 def frames(settings, dim):
@@ -551,6 +556,19 @@ def write_json(path, content):
         file.write('\n')
 
 
+def read_json(path):
+    """A JSON file of the program, None where there is none. Raises Failure where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
+    return content
+
+
 def append_lines(path, lines):
     """Appends whole lines to a CSV; where that fails, none of them."""
     text = ''.join(line + '\n' for line in lines).encode()
@@ -575,7 +593,144 @@ def read_rows(path):
         raise Failure(f'{path} is damaged ({error})') from error
 
 
-# --------------------------------------------------------------------------------------- data as a run needs it
+def write_samples(path, session, data, settings, n):
+    """Writes n samples of the generator, in bounded memory, the first the same for every n; returns the last block."""
+    rng = make_streams(settings['seed'])['final']
+    with whole_file(path, 'w', encoding='utf-8') as file:
+        csv.writer(file, lineterminator='\n').writerow(data.columns)
+        for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
+            Z = sample_Z(FINAL_ROWS, settings['noise_dim'], rng)
+            rows = data.from_networks(session.sess.run(session.gan.G_sample, feed_dict={session.gan.Z: Z}))
+            np.savetxt(file, rows[:n - first], '%.4g' if data.image else '%.9g', ',')
+    return rows[:n - first]
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if fcntl:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+        yield
+    finally:
+        if fcntl:
+            os.close(descriptor)
+
+
+def discard(folder, state=None):
+    """Removes a run's files: all of them, or, given its last checkpoint's state, what is newer than that.
+
+    Never what the program did not write. The state goes first, so that no checkpoint outlives the run it is of.
+    """
+    since = state['iteration'] if state else 0
+    doomed = [] if state else [folder/name for name in RUN_FILES]
+    doomed += [path for pattern in (SNAPSHOT, *PICTURES) for i, path in numbered(folder, pattern).items() if i >= since]
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    discard_leftovers(folder, state)
+
+
+def discard_leftovers(folder, state):
+    """Removes what a kill or a full disk may leave. Not while the run's drawing process has a temporary file open."""
+    for pattern in ('settings.json', *RUN_FILES, SNAPSHOT, *PICTURES):
+        for path in folder.glob(re.sub('%06d', '[0-9]*', pattern) + '.tmp'):
+            path.unlink(missing_ok=True)
+    discard_checkpoints(folder, state)
+
+
+def discard_checkpoints(folder, state):
+    """Removes the variables of checkpoints other than the state's, and what TensorFlow left of unfinished ones."""
+    for path in folder.glob('checkpoint/model-*'):
+        model = re.match(r'(model-\d+)\.(data|index)', path.name)
+        if model and not (state and model[1] == state['model']):
+            path.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """`discard_leftovers` at a run's end, however it came about; silent where the folder cannot be read any more."""
+    with contextlib.suppress(OSError, Failure):
+        discard_leftovers(folder, read_state(folder))
+
+
+# ------------------------------------------------------------------------------------------------ checkpoints
+
+FORMAT = 1  # of checkpoint/state.json; a later one is not read
+
+
+def checksum(state):
+    """What tells a state from a damaged one."""
+    return zlib.crc32(json.dumps(state, sort_keys=True).encode())
+
+
+def read_state(folder):
+    """The last checkpoint's state, None where there is none. Raises Failure where the run cannot go on from it."""
+    path = folder/'checkpoint/state.json'
+    state = read_json(path)
+    if state is None:
+        return None
+    form = state.get('format')
+    if isinstance(form, int) and form > FORMAT:
+        raise Failure(f'{path} is of a newer version (format {form}, known is {FORMAT}); use that version')
+    if state.pop('checksum', None) != checksum(state):
+        raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
+    return state
+
+
+def save_checkpoint(folder, session, stream_states, iteration, recent, seconds):
+    """Saves all that going on needs. state.json comes last, and it alone says which files belong together."""
+    path = folder/'checkpoint'/f'model-{iteration}'
+    try:
+        with hushed():
+            session.saver.save(session.sess, str(path), write_meta_graph=False, write_state=False)
+    except (tf.errors.OpError, ValueError) as error:  # ValueError: the folder is gone
+        raise Failure(f'{path} could not be saved ({first_line(error)}); see to it, then --resume') from error
+    state = dict(
+        format=FORMAT, iteration=iteration, model=path.name, seconds=seconds, streams=stream_states,
+        recent=np.concatenate(recent).tolist() if recent else [],
+        lengths={name: (folder/name).stat().st_size for name in ('loss_logs.csv', 'metrics.csv')})
+    write_json(folder/'checkpoint/state.json', dict(state, checksum=checksum(state)))
+    discard_checkpoints(folder, state)
+
+
+def restore_checkpoint(folder, session, streams, state):
+    """Takes networks and streams back to the last checkpoint. Raises Failure where it is damaged or of others."""
+    path = folder/'checkpoint'/state['model']
+    try:
+        with hushed():
+            # restoring by itself lets a variable take another shape
+            saved = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
+            if saved != {v.op.name: v.shape.as_list() for v in tf.global_variables()}:
+                raise ValueError('other variables, or other shapes')
+            session.saver.restore(session.sess, str(path))
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise Failure(f'{path} cannot be restored, it is damaged or of other networks ({first_line(error)}); '
+                      'put back a copy, or start anew with --overwrite') from error
+    for use, value in state['streams'].items():
+        streams[use].bit_generator.state = value
+    for name, length in state['lengths'].items():
+        if not (folder/name).exists() or (folder/name).stat().st_size < length:
+            raise Failure(f'{folder/name} is shorter than it was; put back a copy, or start anew with --overwrite')
+
+
+def go_back(folder, settings, state):
+    """Takes the files of a run back to its last checkpoint, of which `restore_checkpoint` knows that it is whole."""
+    (folder/'summary.json').unlink(missing_ok=True)
+    discard(folder, state)
+    for name, length in state['lengths'].items():
+        os.truncate(folder/name, length)
+    write_json(folder/'settings.json', settings)
+
+
+# ------------------------------------------------------------------------------------- data as a run needs it
+
+PICTURE_ROWS = 256       # real samples in a picture
+JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's measures are taken
+FINAL_ROWS = 10_000      # rows of generated_samples.csv
+
 
 class Data(NamedTuple):
     """What a run knows of its data. The networks see (rows - shift)/spread, files and pictures the data's own units."""
@@ -703,66 +858,6 @@ def make_data(settings, rows=None, names=None, image=None):
     return Data(sample, names, low, high, shift, spread, curve, image)
 
 
-# ---------------------------------------------------------------------------------------------------- one run
-
-FORMAT = 1  # of checkpoint/state.json; a later one is not read
-CHECKPOINT_EVERY = 5     # seconds
-CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
-BUFFER_BYTES = 32e6      # of batches in one sess.run; the next ones are drawn meanwhile, so twice this in all
-PICTURE_ROWS = 256       # real samples in a picture
-JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's measures are taken
-FINAL_ROWS = 10_000      # rows of generated_samples.csv
-CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDNN custom operations|'
-                     rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*Unable to register cu|'
-                     rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA|'
-                     rb'\t \[\[\{\{node |Hint: If you want to see a list of allocated|\s*$')
-
-
-@contextlib.contextmanager
-def hushed():
-    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, such as errors.
-
-    Its C++ side writes past Python and, before it has started, past its own log level; so what it writes is sifted.
-    """
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')
-    logger = logging.getLogger('tensorflow')
-    level = logger.level
-    with contextlib.ExitStack() as stack:
-        try:
-            said = stack.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:  # no stderr, or nowhere to keep what is said there
-            yield
-            return
-        os.dup2(said.fileno(), 2)
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            said.seek(0)
-            with contextlib.suppress(OSError):
-                os.write(2, b''.join(line for line in said if not CHATTER.match(line)))
-
-
-def say(line, bar=None, file=None):
-    """Prints a line, in place of the progress bar; where nobody reads any more (a closed pipe), into the void."""
-    file = file or sys.stdout
-    try:
-        print(f'\r\033[K{line}' if bar else line, file=file, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-
-
-def progress_bar(iterations):
-    """Keras's progress bar with the remaining time, None where the output is no terminal."""
-    if sys.stdout and sys.stdout.isatty() and iterations:
-        return tf.keras.utils.Progbar(iterations, unit_name='iteration')
-    return None
-
-
 def make_streams(seed):
     """An independent random stream for each use."""
     uses = 'real', 'noise', 'picture', 'judged', 'final', 'weights'
@@ -780,102 +875,31 @@ def draw_batches(data, streams, n, batch_size, noise_dim):
     return X.reshape(n, batch_size, X.shape[1]), Z.reshape(n, batch_size, noise_dim)
 
 
-@contextlib.contextmanager
-def stoppable():
-    """Turns Ctrl-C and SIGTERM into `Stopped`, at once, or, while `.gently` is set, the first into `.asked`."""
-    stop = SimpleNamespace(gently=False, asked=None)
+def fixed_inputs(settings, data, streams):
+    """What stays the same through a run's snapshots: what the networks are fed, and what is drawn.
 
-    def stopped(number, frame):
-        if not stop.gently or stop.asked:
-            raise Stopped(number)
-        stop.asked = number
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stopped) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
-        if fcntl:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
-        yield
-    finally:
-        if fcntl:
-            os.close(descriptor)
-
-
-def discard(folder, state=None):
-    """Removes a run's files: all of them, or, given its last checkpoint's state, what is newer than that.
-
-    Never what the program did not write. The state goes first, so that no checkpoint outlives the run it is of.
+    Feeds: judged [n, dim] real samples in the data's units; X, the same for the networks and below them the plane of
+    D's heat map; Z, noise to judge the generator by and below it the grid of noise whose image is drawn.
     """
-    since = state['iteration'] if state else 0
-    doomed = [] if state else [folder/'checkpoint/state.json', *(folder/name for name in RUN_FILES[1:]),
-                               *(folder/gif for gif, _, _ in PICTURES.values())]
-    doomed += [path for pattern in (SNAPSHOT, *PICTURES) for i, path in numbered(folder, pattern).items() if i >= since]
-    for path in doomed:
-        path.unlink(missing_ok=True)
-    discard_leftovers(folder, state)
+    dim, noise_dim = len(data.columns), settings['noise_dim']
+    training, pictured, judged = (data.sample(64 if data.image else n, streams[use]) for n, use in (
+        (10_000, 'picture'), (PICTURE_ROWS, 'picture'), (JUDGED_ROWS, 'judged')))
+    margin = 0.15*(data.high - data.low)
+    low, high = data.low - margin, data.high + margin
+    X, Z = judged, sample_Z(len(judged), noise_dim, streams['judged'])
+    drawn = dict(training=training, real=pictured, low=low, high=high, names=data.columns, image=data.image or [])
+    if dim == 2:
+        plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
+        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
+        grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
+        X, Z = np.concatenate([X, plane]), np.concatenate([Z, grid])
+        drawn['noise'] = grid[:, :2]
+    distance = None if data.image else energy_distance_to(judged)  # of images it says little
+    drawn['floor'] = np.mean([distance(part) for part in np.split(training, 5)]) if distance else np.nan
+    return dict(judged=judged, X=data.to_networks(X), Z=Z), distance, drawn
 
 
-def discard_leftovers(folder, state):
-    """Removes what a kill or a full disk may leave. Not while the run's drawing process has a temporary file open."""
-    patterns = (*RUN_FILES, 'checkpoint/state.json', SNAPSHOT, *PICTURES, *(gif for gif, _, _ in PICTURES.values()))
-    for pattern in patterns:
-        for path in folder.glob(re.sub('%06d', '[0-9]*', pattern) + '.tmp'):
-            path.unlink(missing_ok=True)
-    discard_checkpoints(folder, state)
-
-
-def discard_checkpoints(folder, state):
-    """Removes the variables of checkpoints other than the state's, and what TensorFlow left of unfinished ones."""
-    for path in folder.glob('checkpoint/model-*'):
-        model = re.match(r'(model-\d+)\.(data|index)', path.name)
-        if model and not (state and model[1] == state['model']):
-            path.unlink(missing_ok=True)
-
-
-def read_json(path):
-    """A JSON file of the program, None where there is none. Raises Failure where it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
-    return content
-
-
-def read_state(folder):
-    """The last checkpoint's state, None where there is none. Raises Failure where the run cannot go on from it."""
-    path = folder/'checkpoint/state.json'
-    state = read_json(path)
-    if state is None:
-        return None
-    form = state.get('format')
-    if isinstance(form, int) and form > FORMAT:
-        raise Failure(f'{path} is of a newer version (format {form}, known is {FORMAT}); use that version')
-    if state.pop('checksum', None) != checksum(state):
-        raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
-    return state
-
-
-def checksum(state):
-    """What tells a state from a damaged one."""
-    return zlib.crc32(json.dumps(state, sort_keys=True).encode())
-
+# ------------------------------------------------------------------------------------------ settings of a run
 
 def start_anew(given, folder):
     """Settings and data of a new run in this folder: the user's flags before the data's before DEFAULTS."""
@@ -936,6 +960,13 @@ def recall_data(settings):
     return make_data(settings, rows, names, image)
 
 
+# ---------------------------------------------------------------------------------------------------- one run
+
+CHECKPOINT_EVERY = 5     # seconds
+CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
+BUFFER_BYTES = 32e6      # of batches in one sess.run; the next ones are drawn meanwhile, so twice this in all
+
+
 class Session(NamedTuple):
     """The built graph and what runs it."""
     sess: Any
@@ -968,18 +999,6 @@ def open_session(settings, data, streams):
     return Session(sess, gan, optimizers, networks, saver, parameters, finite)
 
 
-def versions():
-    """What the run ran on."""
-    import importlib.metadata  # slow to load, and --help needs none of it
-    packages = {name: importlib.metadata.version(name) for name in ('numpy', 'matplotlib')}
-    return dict(python=platform.python_version(), tensorflow=tf.version.VERSION, **packages)
-
-
-def first_line(error):
-    """What an error of TensorFlow says, without the story of the graph around it."""
-    return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
-
-
 def block_trainer(session, settings, length):
     """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots.
 
@@ -1005,22 +1024,39 @@ def block_trainer(session, settings, length):
                 say(f'XLA cannot compile the loop here, training goes on without it, slower ({first_line(error)})')
 
 
-def write_samples(path, session, data, settings, n):
-    """Writes n samples of the generator, in bounded memory, the first the same for every n; returns the last block."""
-    rng = make_streams(settings['seed'])['final']
-    with whole_file(path, 'w', encoding='utf-8') as file:
-        csv.writer(file, lineterminator='\n').writerow(data.columns)
-        for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
-            Z = sample_Z(FINAL_ROWS, settings['noise_dim'], rng)
-            rows = data.from_networks(session.sess.run(session.gan.G_sample, feed_dict={session.gan.Z: Z}))
-            np.savetxt(file, rows[:n - first], '%.4g' if data.image else '%.9g', ',')
-    return rows[:n - first]
+def check_finite(session, losses, iteration, learning_rate):
+    """Raises Failure where a loss of the iterations up to `iteration`, or a variable after them, is not finite."""
+    bad = np.argwhere(~np.isfinite(losses))
+    if len(bad):
+        iteration -= len(losses) - int(bad[0][0])
+        what = ('discriminator loss', 'generator loss')[bad[0][1]]
+    else:
+        fine = session.sess.run(session.finite)
+        what = ', '.join(v.op.name for v, good in zip(tf.global_variables(), fine) if not good)
+    if what:
+        raise Failure(f'iteration {iteration}: {what} not finite; start anew with --overwrite and a --learning-rate '
+                      f'below {learning_rate:g}, with --normalize, or with another --seed')
 
 
-def sweep(folder):
-    """`discard_leftovers` at a run's end, however it came about; silent where the folder cannot be read any more."""
-    with contextlib.suppress(OSError, Failure):
-        discard_leftovers(folder, read_state(folder))
+def snapshot_iteration(session, settings, data, fixed, X_batch, Z_batch):
+    """An iteration step by step, with what its pictures and measures are made from.
+
+    Returns the losses [1, 2], the arrays of the snapshot's file, mean D(x) on real and on generated samples, and
+    generated samples [n, dim] to judge; samples are in the data's units.
+    """
+    sess, gan, n = session.sess, session.gan, len(fixed['judged'])
+    feed = {gan.X: X_batch, gan.Z: Z_batch}
+    dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
+                                             look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
+    generated = sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})
+    # Here the tutorial's part ends.
+    *logits, made = sess.run([gan.r_logits, gan.f_logits, gan.G_sample],
+                             feed_dict={gan.X: fixed['X'], gan.Z: fixed['Z']})
+    r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
+    samples = data.from_networks(made)
+    arrays = dict(generated=data.from_networks(generated).astype(np.float32), features=np.array(features),
+                  decision=r_D[n:].astype(np.float32), mapping=samples[n:].astype(np.float32))
+    return np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:n].mean()), samples[:n]
 
 
 @contextlib.contextmanager
@@ -1051,109 +1087,22 @@ def finish_drawing(drawing):
     drawing.wait()
 
 
-def fixed_inputs(settings, data, streams):
-    """What stays the same through a run's snapshots: what the networks are fed, and what is drawn.
+@contextlib.contextmanager
+def stoppable():
+    """Turns Ctrl-C and SIGTERM into `Stopped`, at once, or, while `.gently` is set, the first into `.asked`."""
+    stop = SimpleNamespace(gently=False, asked=None)
 
-    Feeds: judged [n, dim] real samples in the data's units; X, the same for the networks and below them the plane of
-    D's heat map; Z, noise to judge the generator by and below it the grid of noise whose image is drawn.
-    """
-    dim, noise_dim = len(data.columns), settings['noise_dim']
-    training, pictured, judged = (data.sample(64 if data.image else n, streams[use]) for n, use in (
-        (10_000, 'picture'), (PICTURE_ROWS, 'picture'), (JUDGED_ROWS, 'judged')))
-    margin = 0.15*(data.high - data.low)
-    low, high = data.low - margin, data.high + margin
-    X, Z = judged, sample_Z(len(judged), noise_dim, streams['judged'])
-    drawn = dict(training=training, real=pictured, low=low, high=high, names=data.columns, image=data.image or [])
-    if dim == 2:
-        plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
-        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
-        grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
-        X, Z = np.concatenate([X, plane]), np.concatenate([Z, grid])
-        drawn['noise'] = grid[:, :2]
-    distance = None if data.image else energy_distance_to(judged)  # of images it says little
-    drawn['floor'] = np.mean([distance(part) for part in np.split(training, 5)]) if distance else np.nan
-    return dict(judged=judged, X=data.to_networks(X), Z=Z), distance, drawn
-
-
-def check_finite(session, losses, iteration, learning_rate):
-    """Raises Failure where a loss of the iterations up to `iteration`, or a variable after them, is not finite."""
-    bad = np.argwhere(~np.isfinite(losses))
-    if len(bad):
-        iteration -= len(losses) - int(bad[0][0])
-        what = ('discriminator loss', 'generator loss')[bad[0][1]]
-    else:
-        fine = session.sess.run(session.finite)
-        what = ', '.join(v.op.name for v, good in zip(tf.global_variables(), fine) if not good)
-    if what:
-        raise Failure(f'iteration {iteration}: {what} not finite; start anew with --overwrite and a --learning-rate '
-                      f'below {learning_rate:g}, with --normalize, or with another --seed')
-
-
-def save_checkpoint(folder, session, stream_states, iteration, recent, seconds):
-    """Saves all that going on needs. state.json comes last, and it alone says which files belong together."""
-    path = folder/'checkpoint'/f'model-{iteration}'
+    def stopped(number, frame):
+        if not stop.gently or stop.asked:
+            raise Stopped(number)
+        stop.asked = number
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stopped) for number in numbers}
     try:
-        with hushed():
-            session.saver.save(session.sess, str(path), write_meta_graph=False, write_state=False)
-    except (tf.errors.OpError, ValueError) as error:  # ValueError: the folder is gone
-        raise Failure(f'{path} could not be saved ({first_line(error)}); see to it, then --resume') from error
-    state = dict(
-        format=FORMAT, iteration=iteration, model=path.name, seconds=seconds,
-        recent=np.concatenate(recent).tolist() if recent else [],
-        streams=stream_states,
-        lengths={name: (folder/name).stat().st_size for name in ('loss_logs.csv', 'metrics.csv')})
-    write_json(folder/'checkpoint/state.json', dict(state, checksum=checksum(state)))
-    discard_checkpoints(folder, state)
-
-
-def restore_checkpoint(folder, session, streams, state):
-    """Takes networks and streams back to the last checkpoint. Raises Failure where it is damaged or of others."""
-    path = folder/'checkpoint'/state['model']
-    try:
-        with hushed():
-            # restoring by itself lets a variable take another shape
-            saved = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
-            if saved != {v.op.name: v.shape.as_list() for v in tf.global_variables()}:
-                raise ValueError('other variables, or other shapes')
-            session.saver.restore(session.sess, str(path))
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise Failure(f'{path} cannot be restored, it is damaged or of other networks ({first_line(error)}); '
-                      'put back a copy, or start anew with --overwrite') from error
-    for use, value in state['streams'].items():
-        streams[use].bit_generator.state = value
-    for name, length in state['lengths'].items():
-        if not (folder/name).exists() or (folder/name).stat().st_size < length:
-            raise Failure(f'{folder/name} is shorter than it was; put back a copy, or start anew with --overwrite')
-
-
-def go_back(folder, settings, state):
-    """Takes the files of a run back to its last checkpoint, of which `restore_checkpoint` knows that it is whole."""
-    (folder/'summary.json').unlink(missing_ok=True)
-    discard(folder, state)
-    for name, length in state['lengths'].items():
-        os.truncate(folder/name, length)
-    write_json(folder/'settings.json', settings)
-
-
-def snapshot_iteration(session, settings, data, fixed, X_batch, Z_batch):
-    """An iteration step by step, with what its pictures and measures are made from.
-
-    Returns the losses [1, 2], the arrays of the snapshot's file, mean D(x) on real and on generated samples, and
-    generated samples [n, dim] to judge; samples are in the data's units.
-    """
-    sess, gan, n = session.sess, session.gan, len(fixed['judged'])
-    feed = {gan.X: X_batch, gan.Z: Z_batch}
-    dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
-                                             look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
-    generated = sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})
-    # Here the tutorial's part ends.
-    *logits, made = sess.run([gan.r_logits, gan.f_logits, gan.G_sample],
-                             feed_dict={gan.X: fixed['X'], gan.Z: fixed['Z']})
-    r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
-    samples = data.from_networks(made)
-    arrays = dict(generated=data.from_networks(generated).astype(np.float32), features=np.array(features),
-                  decision=r_D[n:].astype(np.float32), mapping=samples[n:].astype(np.float32))
-    return np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:n].mean()), samples[:n]
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def train_run(folder, settings, data, state, stop):
@@ -1163,7 +1112,8 @@ def train_run(folder, settings, data, state, stop):
     dim, noise_dim, rate = len(data.columns), settings['noise_dim'], settings['learning_rate']
     streams = make_streams(settings['seed'])
     fixed, distance, arrays = fixed_inputs(settings, data, streams)
-    of_the_run = [*frames(settings, dim).values(), *(RUN_PICTURES if settings['pictures'] != 'none' else ())]
+    pictures = frames(settings, dim)
+    of_the_run = [*pictures.values(), *(RUN_PICTURES if settings['pictures'] != 'none' else [])]
 
     with contextlib.ExitStack() as stack:
         session = open_session(settings, data, streams)
@@ -1173,7 +1123,7 @@ def train_run(folder, settings, data, state, stop):
         if state:  # nothing in the folder changes before it is known that the run can go on
             restore_checkpoint(folder, session, streams, state)
             go_back(folder, settings, state)
-        for name in {'snapshots', 'checkpoint', *(os.path.dirname(name) for name in frames(settings, dim))}:
+        for name in {'snapshots', 'checkpoint', *map(os.path.dirname, pictures)}:
             (folder/name).mkdir(exist_ok=True)
         with whole_file(folder/'snapshots/data.npz') as file:
             np.savez(file, **arrays)
@@ -1271,7 +1221,7 @@ def train_run(folder, settings, data, state, stop):
                            set_up=built - began, compile=compiled - built, training=trained + finished - compiled,
                            pictures=time.perf_counter() - finished))
         write_json(folder/'summary.json', summary)
-    expected = [*of_the_run, *(name % i for i in numbered(folder, SNAPSHOT) for name in frames(settings, dim))]
+    expected = [*of_the_run, *(name % i for i in numbered(folder, SNAPSHOT) for name in pictures)]
     report(folder, settings, summary, [name for name in expected if not (folder/name).exists()])
     return dict(summary, samples=samples)
 
@@ -1329,6 +1279,71 @@ def sample_only(folder, settings, n):
         restore_checkpoint(folder, session, streams, state)
     write_samples(folder/'generated_samples.csv', session, data, settings, n)
     say(f'{n} samples of the generator after {state["iteration"]} iterations are in {folder/"generated_samples.csv"}')
+
+
+# ----------------------------------------------------------------------------------------------- what is said
+
+CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDNN custom operations|'
+                     rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*Unable to register cu|'
+                     rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA|'
+                     rb'\t \[\[\{\{node |Hint: If you want to see a list of allocated|\s*$')
+
+
+@contextlib.contextmanager
+def hushed():
+    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, such as errors.
+
+    Its C++ side writes past Python and, before it has started, past its own log level; so what it writes is sifted.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')
+    logger = logging.getLogger('tensorflow')
+    level = logger.level
+    with contextlib.ExitStack() as stack:
+        try:
+            said = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+        except OSError:  # no stderr, or nowhere to keep what is said there
+            yield
+            return
+        os.dup2(said.fileno(), 2)
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            said.seek(0)
+            with contextlib.suppress(OSError):
+                os.write(2, b''.join(line for line in said if not CHATTER.match(line)))
+
+
+def say(line, bar=None, file=None):
+    """Prints a line, in place of the progress bar; where nobody reads any more (a closed pipe), into the void."""
+    file = file or sys.stdout
+    try:
+        print(f'\r\033[K{line}' if bar else line, file=file, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+
+
+def progress_bar(iterations):
+    """Keras's progress bar with the remaining time, None where the output is no terminal."""
+    if sys.stdout and sys.stdout.isatty() and iterations:
+        return tf.keras.utils.Progbar(iterations, unit_name='iteration')
+    return None
+
+
+def first_line(error):
+    """What an error of TensorFlow says, without the story of the graph around it."""
+    return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
+
+
+def versions():
+    """What the run ran on."""
+    import importlib.metadata  # slow to load, and --help needs none of it
+    packages = {name: importlib.metadata.version(name) for name in ('numpy', 'matplotlib')}
+    return dict(python=platform.python_version(), tensorflow=tf.version.VERSION, **packages)
 
 
 def describe(folder, settings, data, session):

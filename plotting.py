@@ -36,11 +36,11 @@ BETWEEN = LinearSegmentedColormap.from_list('generated to real', [GENERATED, '#f
 SHAPES = {REAL: 'o', GENERATED: 's'}
 # Before an update a marker is open, after it small and filled, and the real ones are the larger: so all four series
 # are seen even where they coincide.
-FEATURES = (  # of real or generated data, 0 before and 1 after, the same in a word, style
-    ('Real', 0, 'Before', dict(color=REAL, markersize=9, fillstyle='none', markeredgewidth=0.8)),
-    ('Real', 1, 'After', dict(color=REAL, markersize=4, markeredgewidth=0)),
-    ('Generated', 0, 'Before', dict(color=GENERATED, markersize=5, fillstyle='none', markeredgewidth=0.7)),
-    ('Generated', 1, 'After', dict(color=GENERATED, markersize=2, markeredgewidth=0)),
+FEATURES = (  # of real or generated data, before or after, style
+    ('Real', 'Before', dict(color=REAL, markersize=9, fillstyle='none', markeredgewidth=0.8)),
+    ('Real', 'After', dict(color=REAL, markersize=4, markeredgewidth=0)),
+    ('Generated', 'Before', dict(color=GENERATED, markersize=5, fillstyle='none', markeredgewidth=0.7)),
+    ('Generated', 'After', dict(color=GENERATED, markersize=2, markeredgewidth=0)),
 )
 DARK = '#333333'  # the discriminator's, which judges both
 GIF_SECONDS = 20
@@ -170,7 +170,7 @@ def transform(figure, data, step):
     ax = figure.add_subplot(xlabel='feature 1', ylabel='feature 2')
     ax.locator_params(nbins=4)  # numbers on axes that move are most of the drawing time
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **style)
-              for whose, _, when, style in FEATURES]
+              for whose, when, style in FEATURES]
     legend_below(figure, ax)
     title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
 
@@ -196,8 +196,8 @@ def centroids(figure, data, step):
         axes.locator_params(nbins=4)
     near.ticklabel_format(scilimits=(-2, 3))
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step',
-                     **dict(style, markersize=(14, 6)[after], markeredgewidth=1.5))
-              for whose, after, when, style in FEATURES]
+                     **dict(style, markersize=dict(Before=14, After=6)[when], markeredgewidth=1.5))
+              for whose, when, style in FEATURES]
     moves = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=14, shrinkA=0, shrinkB=0, color=colour,
                              linewidth=width, animated=True) for colour, width in ((REAL, 3), (GENERATED, 1.8))]
     paths = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=12, shrinkA=0, shrinkB=0, color=colour,
@@ -238,9 +238,8 @@ def decision(figure, data):
     """D(x) over the data's plane, with the contour where the discriminator cannot tell, and samples over it."""
     figure.subplots_adjust(0.13, 0.17, 0.99, 0.91)
     (ax, _), = axes = data_axes(figure, data)
-    side = 64
     (left, bottom), (right, top) = data['low'], data['high']
-    heat = ax.imshow(np.zeros([side, side]), cmap=BETWEEN, vmin=0, vmax=1, origin='lower', aspect=ax.get_aspect(),
+    heat = ax.imshow(np.zeros([1, 1]), cmap=BETWEEN, vmin=0, vmax=1, origin='lower', aspect=ax.get_aspect(),
                      extent=(left, right, bottom, top), interpolation='bilinear', animated=True)
     bar = figure.colorbar(heat, ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
     bar.solids.set_animated(False)
@@ -253,6 +252,7 @@ def decision(figure, data):
     contours = []
 
     def update(shot, iteration):
+        side = round(len(shot['decision'])**0.5)
         values = shot['decision'].reshape(side, side)
         heat.set_data(values)
         while contours:
@@ -278,25 +278,28 @@ def mapping(figure, data):
     ax.set_title('what the generator makes of it', fontsize=10)
     title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
     u = (noise + 1)/2
-    if noise.shape[1] == 1:  # a line of noise becomes a line of points
-        colours = np.stack([u[:, 0], 0.35 + 0*u[:, 0], 1 - u[:, 0]], axis=1)
-        flat.scatter(noise[:, 0], 0*noise[:, 0], c=colours, s=12)
-        image = ax.scatter(0*noise[:, 0], 0*noise[:, 0], c=colours, s=12, animated=True)
-        return lambda shot, iteration: (image.set_offsets(shot['mapping']),
-                                        title.set_text(f'Generator at Iteration {iteration}'), [image, title])[-1]
 
     def quads(values):
         v = values.reshape(side, side, -1)
         return np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=2).reshape(-1, 4, v.shape[2])
-    middle = quads(u).mean(axis=1)
-    colours = np.stack([middle[:, 0], 0.75*middle[:, 1], 1 - middle[:, 0]], axis=1)
-    flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
-    image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45,
-                           animated=True)
-    ax.add_collection(image, autolim=False)
+    if noise.shape[1] == 1:  # a line of noise becomes a line of points
+        colours = np.stack([u[:, 0], 0.35 + 0*u[:, 0], 1 - u[:, 0]], axis=1)
+        flat.scatter(noise[:, 0], 0*noise[:, 0], c=colours, s=12)
+        image = ax.scatter(0*noise[:, 0], 0*noise[:, 0], c=colours, s=12, animated=True)
+        put = image.set_offsets
+    else:
+        middle = quads(u).mean(axis=1)
+        colours = np.stack([middle[:, 0], 0.75*middle[:, 1], 1 - middle[:, 0]], axis=1)
+        flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
+        image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45,
+                               animated=True)
+        ax.add_collection(image, autolim=False)
+
+        def put(values):
+            image.set_verts(quads(values))
 
     def update(shot, iteration):
-        image.set_verts(quads(shot['mapping']))
+        put(shot['mapping'])
         title.set_text(f'Generator at Iteration {iteration}')
         return [image, title]
     return update

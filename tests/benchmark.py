@@ -36,8 +36,8 @@ except ImportError:  # not on Windows, where peak memory is left out
 PROGRAM = Path(__file__).resolve().parents[1]/'gan_quadratic.py'
 sys.path.insert(0, str(PROGRAM.parent))
 import gan_quadratic  # noqa: E402
-from gan_quadratic import (DEFAULTS, build_gan, build_loop, draw_batches, fixed_inputs, hushed, make_data,  # noqa: E402
-                           make_streams, open_session, sample_Z, snapshot_iteration, train_iteration, whole_file)
+from gan_quadratic import (DEFAULTS, XLA_FLAGS, build_gan, build_loop, draw_batches, fixed_inputs, hushed,  # noqa: E402
+                           make_data, make_streams, open_session, sample_Z, snapshot_iteration, train_iteration, whole_file)
 
 tf = gan_quadratic.tf  # imports TensorFlow when it is first used
 BATCH, BLOCK = DEFAULTS['batch_size'], DEFAULTS['snapshot_every'] - 1  # the run trains so many iterations in a call
@@ -167,8 +167,9 @@ def trainable():
     return [v for scope in ('GAN/Generator', 'GAN/Discriminator') for v in tf.trainable_variables(scope)]
 
 
-def jax_loop(weights):
-    """The same in JAX: `lax.scan` over the iterations, compiled whole."""
+def jax_loop(weights, xla_flags=''):
+    """The same in JAX: `lax.scan` over the iterations, compiled whole, by XLA as JAX sets it, or with these flags."""
+    os.environ['XLA_FLAGS'] = xla_flags
     import jax
     import jax.numpy as jnp
     streams, data = make_streams(0), make_data(DEFAULTS)
@@ -248,6 +249,7 @@ CONTENDERS = {  # name -> how to prepare it, package that it needs, iterations i
     'step by step (`--step-by-step`)': (step_by_step_loop, 'tensorflow', 300),
     'the shipped loop': (shipped_loop, 'tensorflow', BLOCK),
     'JAX `lax.scan`, 1,000 iterations': (jax_loop, 'jax', 1000),
+    "the same with the program's XLA flags": (functools.partial(jax_loop, xla_flags=XLA_FLAGS), 'jax', 1000),
     'PyTorch, eager': (torch_loop, 'torch', 200),
 }
 

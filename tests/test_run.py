@@ -55,9 +55,9 @@ def test_the_command_leaves_its_files(run):
     assert sum(bool(LINE.fullmatch(line)) for line in done.stdout.splitlines()) == 3
     assert not re.search(r'[\r\b]|ETA', done.stdout)  # no progress bar into a pipe
     assert_pictures(folder, expected_pictures([0, 100, 200]))
-    gifs = {gif for gif, which, _ in PICTURES.values() if which == 'article'}
-    expected = {*program.RUN_FILES, *gifs} - {'snapshots/data.npz'}
-    assert {path.name for path in folder.iterdir() if path.is_file()} == expected
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        'settings.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'training_data.png',
+        'training_loss.png', 'metrics.png', 'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif'}
     assert not list(folder.rglob('*.tmp'))
     with Image.open(folder/'iterations.gif') as gif:
         assert gif.n_frames == 3 and gif.info['duration'] == 500
