@@ -26,7 +26,6 @@ import platform
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -57,12 +56,8 @@ class LazyTensorFlow:
     def __getattr__(self, name):
         global tf
         os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
-        collecting = gc.isenabled()
-        gc.disable()  # all that an import makes stays: looking for garbage in it takes a tenth of the time
         with hushed():
             import tensorflow.compat.v1 as tf
-        if collecting:
-            gc.enable()
         return getattr(tf, name)
 
 
@@ -359,7 +354,7 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
 
 def mean_distance(a, b):
     """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
-    # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting, at some digits' cost
+    # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting, some digits worse
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones_like(a[:, 0])])
     right = np.column_stack([np.ones_like(b[:, 0]), b, np.sum(b**2, axis=1)]).T
     total = 0.
@@ -445,34 +440,27 @@ def off_equilibrium(rows):
                abs(tenths(rows, 'Generator Loss Mean')[1] - math.log(2)))
 
 
-class Claim(NamedTuple):
-    """A claim of the tutorial, and by which figures of a run it is judged: name -> (figure, test that it must pass).
-
-    A figure is taken from the rows of metrics.csv and the energy distance of the final samples (None for images).
-    """
-    words: str
-    figures: dict
-
-
+# Each claim of the tutorial in words, and the figures of a run that judge it: name -> (figure, test that it must pass).
+# A figure is taken from the rows of metrics.csv and the energy distance of the final samples (None for images).
 # Every threshold stands here alone, with its reason.
 CLAIMS = {
-    'losses_settle': Claim('The losses settle at 2 ln 2 and ln 2', {
+    'losses_settle': ('The losses settle at 2 ln 2 and ln 2', {
         # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
         'distance from 2 ln 2 and ln 2': (lambda rows, final: off_equilibrium(rows), lambda x: x <= 0.05),
         # "shrink" means smaller at the end than at the start, where iteration 0 has but one loss and so no spread
         'spread, last tenth / first': (lambda rows, final: shrinkage(rows[1:], 'Discriminator Loss Spread'),
                                        lambda x: x < 1)}),
-    'samples_follow': Claim('Generated samples follow the real distribution', {
+    'samples_follow': ('Generated samples follow the real distribution', {
         # 0.02 is some 20 times what two draws of the real data measure: about where the eye sees a difference
         'energy distance': (lambda rows, final: final, lambda x: x <= 0.02)}),
-    'real_features_stay': Claim('A generator update moves no feature of real data', {
+    'real_features_stay': ('A generator update moves no feature of real data', {
         # the generator's variables do not enter the discriminator's features of real data, so not even by rounding
         'largest move': (lambda rows, final: max(row['Largest Real Move'] for row in rows), lambda x: x == 0)}),
-    'centroid_moves_toward': Claim('The generated centroid moves toward the real one', {
+    'centroid_moves_toward': ('The generated centroid moves toward the real one', {
         # the tutorial says "almost always": read as nine times in ten
         'share of snapshots': (lambda rows, final: float(np.mean([row['Moved Toward'] for row in rows])),
                                lambda x: x >= 0.9)}),
-    'features_mix': Claim('Real and generated features mix more and more', {
+    'features_mix': ('Real and generated features mix more and more', {
         # "more" means a smaller distance between the two clouds at the end than at the start
         'distance, last tenth / first': (lambda rows, final: shrinkage(rows, 'Feature Mixing'), lambda x: x < 1)}),
 }
@@ -481,12 +469,12 @@ CLAIMS = {
 def judge(rows, final):
     """The five claims as summary.json holds them; `holds` is None where no figure fails but one is not defined."""
     judged = {}
-    for name, claim in CLAIMS.items():
-        measured = {figure: take(rows, final) for figure, (take, _) in claim.figures.items()}
-        passed = [None if measured[figure] is None else bool(passes(measured[figure]))
-                  for figure, (_, passes) in claim.figures.items()]
-        judged[name] = dict(claim=claim.words, measured=measured,
-                            holds=False if False in passed else None if None in passed else True)
+    for name, (words, figures) in CLAIMS.items():
+        measured = {figure: take(rows, final) for figure, (take, _) in figures.items()}
+        tests = [test for _, test in figures.values()]
+        passed = [None if x is None else bool(test(x)) for x, test in zip(measured.values(), tests)]
+        holds = False if False in passed else None if None in passed else True
+        judged[name] = dict(claim=words, measured=measured, holds=holds)
     return judged
 
 
@@ -514,17 +502,15 @@ PICTURES = {  # of each snapshot: name of the file -> name of the GIF, set it be
     'discriminator/decision_%06d.png': ('decision.gif', 'all', True),
     'generator/mapping_%06d.png': ('mapping.gif', 'all', True),
 }
-GIFS = [gif for gif, _, _ in PICTURES.values()]
 RUN_PICTURES = ['training_data.png', 'training_loss.png', 'metrics.png']
 RUN_FILES = ['checkpoint/state.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
-             'snapshots/data.npz', *RUN_PICTURES, *GIFS]  # beside settings.json
+             'snapshots/data.npz', *RUN_PICTURES, *(gif for gif, *_ in PICTURES.values())]  # beside settings.json
 
 
 def frames(settings, dim):
-    """The lines of PICTURES that a run draws."""
-    wanted = {'none': (), 'article': ('article',), 'all': ('article', 'all')}[settings['pictures']]
+    """The pictures that a run draws of each snapshot: name of the file -> name of the GIF."""
     return {name: gif for name, (gif, which, planar) in PICTURES.items()
-            if which in wanted and (dim == 2 or not planar)}
+            if settings['pictures'] in (which, 'all') and (dim == 2 or not planar)}
 
 
 def numbered(folder, pattern):
@@ -608,17 +594,15 @@ def write_samples(path, session, data, settings, n):
 @contextlib.contextmanager
 def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
+    with contextlib.ExitStack() as stack:
         if fcntl:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
         yield
-    finally:
-        if fcntl:
-            os.close(descriptor)
 
 
 def discard(folder, state=None):
@@ -768,14 +752,13 @@ def load_rows(path):
     try:
         if kind == '.csv':
             with open(path, newline='', encoding='utf-8-sig') as file:
-                first = next(csv.reader(file), [])
-                try:
-                    [float(field) for field in first]
-                except ValueError:
-                    names = [name.strip() for name in first]
-                else:
-                    file.seek(0)
                 lines = [line for line in file if line.strip()]
+            reader = csv.reader(lines)
+            first = next(reader, [])
+            try:
+                [float(field) for field in first]
+            except ValueError:
+                names, lines = [name.strip() for name in first], lines[reader.line_num:]
             rows = np.loadtxt(lines, delimiter=',', ndmin=2) if lines else np.empty([0, 0])
         else:
             rows = np.load(path, allow_pickle=False)
@@ -832,18 +815,14 @@ def fingerprint(rows):
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    if rows is None:
-        distribution = DISTRIBUTIONS[settings['data']]
-        curve = distribution.curve
+    def resample(n, scale, rng):
+        return rows[(rng.random(n)*len(rows)).astype(int)]
+    distribution = DISTRIBUTIONS[settings['data']] if rows is None else Distribution(resample)
 
-        def sample(n, rng):
-            return distribution.sample(n, settings['scale'], rng)
-        reference = sample(100_000, np.random.default_rng(0))  # its range and spread are the same for every seed
-    else:
-        curve, reference = None, rows
-
-        def sample(n, rng):
-            return rows[(rng.random(n)*len(rows)).astype(int)]
+    def sample(n, rng):
+        return distribution.sample(n, settings['scale'], rng)
+    # range and spread of a built-in distribution are the same for every seed
+    reference = sample(100_000, np.random.default_rng(0)) if rows is None else rows
     dim = reference.shape[1]
     low, high = reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
@@ -855,7 +834,7 @@ def make_data(settings, rows=None, names=None, image=None):
         shift, spread = reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)
     spread = np.where(spread > 0, spread, 1)
     names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
-    return Data(sample, names, low, high, shift, spread, curve, image)
+    return Data(sample, names, low, high, shift, spread, distribution.curve, image)
 
 
 def make_streams(seed):
@@ -884,7 +863,7 @@ def fixed_inputs(settings, data, streams):
     dim, noise_dim = len(data.columns), settings['noise_dim']
     training, pictured, judged = (data.sample(64 if data.image else n, streams[use]) for n, use in (
         (10_000, 'picture'), (PICTURE_ROWS, 'picture'), (JUDGED_ROWS, 'judged')))
-    margin = 0.15*(data.high - data.low)
+    margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low), 1)
     low, high = data.low - margin, data.high + margin
     X, Z = judged, sample_Z(len(judged), noise_dim, streams['judged'])
     drawn = dict(training=training, real=pictured, low=low, high=high, names=data.columns, image=data.image or [])
@@ -942,12 +921,11 @@ def recall(given, folder, flag):
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
     if not allowed(settings):
         raise Failure(f'{folder/"settings.json"} is damaged; put back a copy, or start anew with --overwrite')
-    for name, value in given.items():
-        if name in NOT_RECORDED or (flag == '--resume' and name in CHANGEABLE
-                                    and not (name == 'iterations' and value < settings[name])):
-            continue
-        if value != settings[name]:
-            raise UsageError(f'argument --{name.replace("_", "-")}: {value} contradicts {settings[name]} of the run in '
+    for name in sorted(given.keys() - NOT_RECORDED):
+        value, recorded = given[name], settings[name]
+        changeable = flag == '--resume' and name in CHANGEABLE and (name != 'iterations' or value >= recorded)
+        if value != recorded and not changeable:
+            raise UsageError(f'argument --{name.replace("_", "-")}: {value} contradicts {recorded} of the run in '
                              f'{folder}; leave it out, or give another --output')
     return settings
 
@@ -974,8 +952,7 @@ class Session(NamedTuple):
     optimizers: list
     networks: dict
     saver: Any
-    parameters: list  # how many the generator has, and the discriminator
-    finite: Any       # of each global variable, whether its values are
+    finite: Any  # of each global variable, whether its values are
 
 
 def open_session(settings, data, streams):
@@ -994,9 +971,7 @@ def open_session(settings, data, streams):
         threads = 1 if max(settings['hidden']) <= 64 and len(data.columns) <= 64 else 0
         sess = tf.Session(graph=graph, config=tf.ConfigProto(intra_op_parallelism_threads=threads))
         sess.run(tf.global_variables_initializer())
-        parameters = [sum(v.shape.num_elements() for v in tf.trainable_variables(scope))
-                      for scope in ('GAN/Generator', 'GAN/Discriminator')]
-    return Session(sess, gan, optimizers, networks, saver, parameters, finite)
+    return Session(sess, gan, optimizers, networks, saver, finite)
 
 
 def block_trainer(session, settings, length):
@@ -1005,23 +980,21 @@ def block_trainer(session, settings, length):
     It is the compiled loop; the loop without XLA, with a notice, where XLA cannot compile; the tutorial's own way
     under --step-by-step.
     """
-    sess, gan, optimizers, networks = session[:4]
-    sizes = [settings[name] for name in ('batch_size', 'd_steps', 'g_steps')]
+    sess, gan, steps = session.sess, session.gan, (settings['d_steps'], settings['g_steps'])
     if settings['step_by_step']:
-        return lambda X_batches, Z_batches: np.array([train_iteration(sess, gan, *batches, *sizes[1:])[:2]
+        return lambda X_batches, Z_batches: np.array([train_iteration(sess, gan, *batches, *steps)[:2]
                                                       for batches in zip(X_batches, Z_batches)], float)
-    nothing = np.empty([0, sizes[0], networks['dim']]), np.empty([0, sizes[0], networks['noise_dim']])
-    with sess.graph.as_default():
-        for jit_compile in (True, False):
-            try:
-                with hushed():
-                    run_loop = build_loop(*optimizers, length, *sizes, jit_compile, **networks)
-                    run_loop(sess, *nothing)
-                return functools.partial(run_loop, sess)
-            except tf.errors.OpError as error:
-                if not jit_compile or isinstance(error, tf.errors.ResourceExhaustedError):
-                    raise Failure(f'the training loop could not be built: {first_line(error)}') from error
-                say(f'XLA cannot compile the loop here, training goes on without it, slower ({first_line(error)})')
+    for jit_compile in (True, False):
+        try:
+            with hushed():
+                run_loop = build_loop(*session.optimizers, length, settings['batch_size'], *steps, jit_compile,
+                                      **session.networks)
+                run_loop(sess, np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+            return functools.partial(run_loop, sess)
+        except tf.errors.OpError as error:
+            if not jit_compile or isinstance(error, tf.errors.ResourceExhaustedError):
+                raise Failure(f'the training loop could not be built: {first_line(error)}') from error
+            say(f'XLA cannot compile the loop here, training goes on without it, slower ({first_line(error)})')
 
 
 def check_finite(session, losses, iteration, learning_rate):
@@ -1111,22 +1084,21 @@ def train_run(folder, settings, data, state, stop):
     iterations, every, batch_size = (settings[name] for name in ('iterations', 'snapshot_every', 'batch_size'))
     dim, noise_dim, rate = len(data.columns), settings['noise_dim'], settings['learning_rate']
     streams = make_streams(settings['seed'])
-    fixed, distance, arrays = fixed_inputs(settings, data, streams)
+    fixed, distance, drawn = fixed_inputs(settings, data, streams)
     pictures = frames(settings, dim)
     of_the_run = [*pictures.values(), *(RUN_PICTURES if settings['pictures'] != 'none' else [])]
 
     with contextlib.ExitStack() as stack:
         session = open_session(settings, data, streams)
-        stack.callback(session.sess.close)
-        stack.enter_context(session.sess.graph.as_default())
-        describe(folder, settings, data, session)
+        stack.enter_context(session.sess)  # and its graph
+        describe(folder, settings, data)
         if state:  # nothing in the folder changes before it is known that the run can go on
             restore_checkpoint(folder, session, streams, state)
             go_back(folder, settings, state)
         for name in {'snapshots', 'checkpoint', *map(os.path.dirname, pictures)}:
             (folder/name).mkdir(exist_ok=True)
         with whole_file(folder/'snapshots/data.npz') as file:
-            np.savez(file, **arrays)
+            np.savez(file, **drawn)
         for name in of_the_run:
             (folder/name).unlink(missing_ok=True)  # of a run that was shorter
         stack.callback(sweep, folder)
@@ -1240,10 +1212,7 @@ def run(given):
         if flag == '--sample':
             return sample_only(folder, recall(given, folder, flag), given['sample'])
         try:
-            if not flag:
-                settings, data = start_anew(given, folder)
-                return train_run(folder, settings, data, None, stop)
-            return resume(given, folder, stop)
+            return resume(given, folder, stop) if flag else train_run(folder, *start_anew(given, folder), None, stop)
         except Stopped:
             state = read_state(folder)
             saved = f'saved at iteration {state["iteration"]}' if state else 'nothing was saved yet'
@@ -1253,13 +1222,12 @@ def run(given):
 
 def resume(given, folder, stop):
     """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
-    settings, state = recall(given, folder, '--resume'), read_state(folder)
-    changed = {name: given[name] for name in CHANGEABLE if name in given}
+    recorded, state = recall(given, folder, '--resume'), read_state(folder)
+    settings = {**recorded, **{name: given[name] for name in CHANGEABLE if name in given}}
     summary = read_json(folder/'summary.json')
-    if summary and all(settings[name] == changed.get(name, settings[name]) for name in ('iterations', 'pictures')):
+    if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
         say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
         return summary
-    settings.update(changed)
     data = recall_data(settings)
     if not state:
         discard(folder)
@@ -1275,9 +1243,9 @@ def sample_only(folder, settings, n):
         raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
     data, streams = recall_data(settings), make_streams(settings['seed'])
     session = open_session(settings, data, streams)
-    with session.sess.graph.as_default():
+    with session.sess:  # and its graph
         restore_checkpoint(folder, session, streams, state)
-    write_samples(folder/'generated_samples.csv', session, data, settings, n)
+        write_samples(folder/'generated_samples.csv', session, data, settings, n)
     say(f'{n} samples of the generator after {state["iteration"]} iterations are in {folder/"generated_samples.csv"}')
 
 
@@ -1298,24 +1266,22 @@ def hushed():
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')
     logger = logging.getLogger('tensorflow')
     level = logger.level
-    with contextlib.ExitStack() as stack:
-        try:
-            said = stack.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:  # no stderr, or nowhere to keep what is said there
-            yield
-            return
-        os.dup2(said.fileno(), 2)
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    try:
+        said, stderr = tempfile.TemporaryFile(), os.dup(2)
+    except OSError:  # nowhere to keep what is said, or no stderr
+        yield
+        return
+    os.dup2(said.fileno(), 2)
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        with said, contextlib.suppress(OSError):
             said.seek(0)
-            with contextlib.suppress(OSError):
-                os.write(2, b''.join(line for line in said if not CHATTER.match(line)))
+            os.write(2, b''.join(line for line in said if not CHATTER.match(line)))
 
 
 def say(line, bar=None, file=None):
@@ -1329,9 +1295,8 @@ def say(line, bar=None, file=None):
 
 def progress_bar(iterations):
     """Keras's progress bar with the remaining time, None where the output is no terminal."""
-    if sys.stdout and sys.stdout.isatty() and iterations:
-        return tf.keras.utils.Progbar(iterations, unit_name='iteration')
-    return None
+    watched = sys.stdout and sys.stdout.isatty() and iterations
+    return tf.keras.utils.Progbar(iterations, unit_name='iteration') if watched else None
 
 
 def first_line(error):
@@ -1346,15 +1311,17 @@ def versions():
     return dict(python=platform.python_version(), tensorflow=tf.version.VERSION, **packages)
 
 
-def describe(folder, settings, data, session):
-    """Says what runs."""
+def describe(folder, settings, data):
+    """Says what runs; its graph is the default graph."""
     hidden, dim = settings['hidden'], len(data.columns)
     own = ', '.join(name.replace('_', '-') for name in settings['own'])
     say(f'Data        {settings["data"]}, {dim} columns, {"standardised" if settings["normalize"] else "as they are"}'
         + (f' (with its own {own})' if own else ''))
-    shapes = ['-'.join(map(str, sizes)) for sizes in ([settings['noise_dim'], *hidden, dim], [dim, *hidden, 2, 1])]
-    say('Networks    generator {0} ({2} parameters), discriminator {1} ({3})'.format(*shapes, *session.parameters)
-        + ', {layer} layers, {activation}, {output_mapping} output'.format(**settings))
+    networks = []
+    for name, sizes in (('Generator', [settings['noise_dim'], *hidden, dim]), ('Discriminator', [dim, *hidden, 2, 1])):
+        count = sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
+        networks.append(f'{name.lower()} {"-".join(map(str, sizes))} ({count} parameters), ')
+    say('Networks    ' + ''.join(networks) + '{layer} layers, {activation}, {output_mapping} output'.format(**settings))
     if settings['pictures'] == 'all' and dim != 2:
         say('Pictures    without decision and mapping, which need data of two columns')
     say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
@@ -1368,10 +1335,11 @@ def report(folder, settings, summary, missing):
     if final:
         say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items()))
     say('Time        ' + ', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
+    verdicts = {True: 'true', False: 'FALSE', None: 'no measure'}
     for claim in summary['claims'].values():
         figures = ', '.join(f'{name} {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
-        say(f'{ {True: "true", False: "FALSE", None: "no measure"}[claim["holds"]]:<12}{claim["claim"]} ({figures})')
+        say(f'{verdicts[claim["holds"]]:<12}{claim["claim"]} ({figures})')
     if settings['pictures'] != 'none':
         say(f'Pictures    are in {folder}; start with training_loss.png, iterations.gif and feature_transform.gif')
     if missing:
@@ -1386,8 +1354,8 @@ def command(script, *words):
 
 # ----------------------------------------------------------------------------------------------- command line
 
-def within(kind, low, high):
-    """A flag's type: numbers of a kind, int or float, from low to high."""
+def numbers(kind, low, high, metavar='N', **words):
+    """argparse's words for a flag that takes numbers of a kind, int or float, from low to high."""
     def number(text):
         try:
             value = kind(text)
@@ -1398,17 +1366,17 @@ def within(kind, low, high):
             raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {"whole " if kind is int else ""}number '
                                              f'from {low:{form}} to {high:{form}}')
         return value
-    return number
+    return dict(type=number, metavar=metavar, **words)
 
 
-def one_of(names):
-    """A flag's type: one of these names."""
+def one_of(names, metavar='NAME'):
+    """argparse's words for a flag that takes one of these names."""
     def name(text):
         if text not in names:
             raise argparse.ArgumentTypeError(f'{text!r} is not known{nearest(text, names)}; '
                                              f'allowed are {", ".join(names)}')
         return text
-    return name
+    return dict(type=name, metavar=metavar)
 
 
 def nearest(text, names):
@@ -1428,16 +1396,6 @@ def name_or_file(text):
     return str(Path(text).resolve())
 
 
-def numbers(kind, low, high, metavar='N', **words):
-    """argparse's words for a flag that takes numbers from low to high."""
-    return dict(type=within(kind, low, high), metavar=metavar, **words)
-
-
-def names(table, metavar='NAME'):
-    """argparse's words for a flag that takes one of these names."""
-    return dict(type=one_of(table), metavar=metavar)
-
-
 SWITCH, EVERY = dict(action='store_true'), numbers(int, 1, 10**9)
 FLAGS = {  # group -> lines of: flag, default, argparse's further words, meaning
     'data': [
@@ -1449,9 +1407,9 @@ FLAGS = {  # group -> lines of: flag, default, argparse's further words, meaning
     ],
     'networks': [
         ('--hidden', [16, 16], numbers(int, 1, 4096, nargs='+'), 'units of the hidden layers of both networks'),
-        ('--activation', 'leaky_relu', names(ACTIVATIONS), 'of the hidden layers: ' + ', '.join(ACTIVATIONS)),
-        ('--layer', 'dense', names(LAYERS), 'kind of hidden layer: ' + ', '.join(LAYERS)),
-        ('--output-mapping', 'linear', names(OUTPUT_MAPPINGS),
+        ('--activation', 'leaky_relu', one_of(ACTIVATIONS), 'of the hidden layers: ' + ', '.join(ACTIVATIONS)),
+        ('--layer', 'dense', one_of(LAYERS), 'kind of hidden layer: ' + ', '.join(LAYERS)),
+        ('--output-mapping', 'linear', one_of(OUTPUT_MAPPINGS),
          "of the generator's last layer: linear, or tanh over the data's range"),
         ('--noise-dim', 2, numbers(int, 1, 4096), 'width of the noise Z'),
     ],
@@ -1468,7 +1426,7 @@ FLAGS = {  # group -> lines of: flag, default, argparse's further words, meaning
         ('--log-every', 10, EVERY, 'iterations between rows of the loss log'),
         ('--snapshot-every', 1000, EVERY, 'iterations between snapshots (pictures, measures)'),
         ('--print-every', 1000, EVERY, 'iterations between printed lines; 1 prints them all, as the tutorial does'),
-        ('--pictures', 'article', names(('article', 'all', 'none'), 'SET'),
+        ('--pictures', 'article', one_of(('article', 'all', 'none'), 'SET'),
          "article: the tutorial's; all: also D's updates, its map of the plane, and the generator's mapping; none"),
     ],
     'the output folder': [
@@ -1528,8 +1486,7 @@ def parse(argv):
             raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
     output = Path(given.get('output', DEFAULTS['output']))
     try:
-        if not stat.S_ISDIR(os.stat(output).st_mode):
-            raise UsageError(f'argument --output: {output} is a file; give a folder')
+        os.scandir(output).close()  # of a file, an error
     except OSError as error:  # what is not there yet will be made
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             raise UsageError(f'argument --output: {output}: {error.strerror}; give a folder') from None
@@ -1560,24 +1517,23 @@ def main(argv=None):
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
-
-    def fail(status, line):
-        say(f'gan_quadratic.py: {line}', file=sys.stderr)
-        return status
     try:
         run(parse(argv))
         return 0
-    except UsageError as error:
-        make_parser().print_usage(sys.stderr)
-        return fail(2, f'error: {error}')
     except Stopped as stopped:
         return 128 + stopped.args[0]
+    except UsageError as error:
+        make_parser().print_usage(sys.stderr)
+        status, line = 2, f'error: {error}'
     except Failure as failure:
-        return fail(1, failure)
+        status, line = 1, str(failure)
     except OSError as error:
-        return fail(1, f'{error.filename or "the output folder"}: {error.strerror or error}; see to it, then --resume')
+        what = error.filename or 'the output folder'
+        status, line = 1, f'{what}: {error.strerror or error}; see to it, then --resume'
     except MemoryError:
-        return fail(1, 'not enough memory; give a smaller --batch-size or --hidden')
+        status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
+    say(f'gan_quadratic.py: {line}', file=sys.stderr)
+    return status
 
 
 if __name__ == '__main__':

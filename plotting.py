@@ -82,7 +82,7 @@ def data_axes(figure, data, where=111):
 def points(axes, color, label, **style):
     """A series of points on `data_axes`. Returns its artists and the function that puts rows [n, dim] in place."""
     lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=color, marker=SHAPES[color], label=label,
-                     animated=True, **style)[0] for ax, columns in axes]
+                     **style)[0] for ax, columns in axes]
 
     def put(rows):
         for line, (_, columns) in zip(lines, axes):
@@ -111,8 +111,8 @@ def round_limits(ax, *clouds):
 
 
 # ------------------------------------------------------------------------------ pictures of each snapshot
-# Each function prepares a figure once and returns the function that, given a snapshot's arrays and its iteration,
-# puts everything that moves in its place and returns those artists.
+# Each function prepares a figure once and returns the function that puts what moves in its place, given a snapshot's
+# arrays, and returns those artists, in the order of drawing. The title is `Painter`'s.
 
 def samples(figure, data):
     """Real against generated samples."""
@@ -123,44 +123,37 @@ def samples(figure, data):
     real, put_real = points(axes, REAL, 'Real samples', markersize=4, fillstyle='none', markeredgewidth=0.8)
     generated, put_generated = points(axes, GENERATED, 'Generated samples', markersize=3, markeredgewidth=0)
     legend_below(figure, axes[0][0])
-    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
-    outside = figure.text(0.98, 0.03, '', ha='right', fontsize=8, color='0.4', animated=True)
+    outside = figure.text(0.98, 0.03, '', ha='right', fontsize=8, color='0.4')
     put_real(data['real'])
 
-    def update(shot, iteration):
+    def update(shot):
         put_generated(shot['generated'])
-        title.set_text(f'Samples at Iteration {iteration}')
         beyond = int(np.any((shot['generated'] < data['low']) | (shot['generated'] > data['high']), axis=1).sum())
         outside.set_text(f'{beyond} outside' if beyond else '')
-        return [*real, *generated, title, outside]
+        return [*real, *generated, outside]
     return update
 
 
-def tiled(rows, image):
-    """Up to 64 rows of pixels as one picture, 8 by 8, in [0, 1]."""
+def tiled(rows, data):
+    """Up to 64 images as one picture, 8 by 8, in [0, 1]; rows [n, pixels] are in the data's units."""
+    low, high, image = data['low'].min(), data['high'].max(), data['image']
     tiles = np.zeros([64, *image])
-    tiles[:len(rows)] = rows[:64].reshape(-1, *image)
+    tiles[:len(rows)] = np.clip((rows[:64] - low)/(high - low), 0, 1).reshape(-1, *image)
     return np.concatenate([np.concatenate(list(line), axis=1) for line in tiles.reshape(8, 8, *image)])
 
 
 def image_grids(figure, data):
     """Images, real beside generated."""
     figure.subplots_adjust(0.02, 0.02, 0.98, 0.86, 0.04)
-    low, high = data['low'].min(), data['high'].max()
-
-    def scaled(rows):
-        return np.clip((tiled(rows, data['image']) - low)/(high - low), 0, 1)
     shown = []
-    for k, words in enumerate(('Real samples', 'Generated samples')):
+    for k, (words, colour) in enumerate((('Real samples', REAL), ('Generated samples', GENERATED))):
         ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
-        ax.set_title(words, color=(REAL, GENERATED)[k], fontsize=10)
-        shown.append(ax.imshow(scaled(data['real']), cmap='gray', vmin=0, vmax=1, animated=True))
-    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
+        ax.set_title(words, color=colour, fontsize=10)
+        shown.append(ax.imshow(tiled(data['real'], data), cmap='gray', vmin=0, vmax=1))
 
-    def update(shot, iteration):
-        shown[1].set_data(scaled(shot['generated']))
-        title.set_text(f'Samples at Iteration {iteration}')
-        return [*shown, title]
+    def update(shot):
+        shown[1].set_data(tiled(shot['generated'], data))
+        return shown
     return update
 
 
@@ -172,16 +165,14 @@ def transform(figure, data, step):
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step', **style)
               for whose, when, style in FEATURES]
     legend_below(figure, ax)
-    title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
 
-    def update(shot, iteration):
+    def update(shot):
         before, after = shot['features'][dict(D=slice(0, 2), G=slice(1, 3))[step]]
         clouds = before[0], after[0], before[1], after[1]
         round_limits(ax, *clouds)
         for (_, put), cloud in zip(series, clouds):
             put(cloud)
-        title.set_text(f'Transformed Features at Iteration {iteration}')
-        return [ax.xaxis, ax.yaxis, *(line for lines, _ in series for line in lines), title]
+        return [ax.xaxis, ax.yaxis, *(line for lines, _ in series for line in lines)]
     return update
 
 
@@ -198,20 +189,17 @@ def centroids(figure, data, step):
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step',
                      **dict(style, markersize=dict(Before=14, After=6)[when], markeredgewidth=1.5))
               for whose, when, style in FEATURES]
-    moves = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=14, shrinkA=0, shrinkB=0, color=colour,
-                             linewidth=width, animated=True) for colour, width in ((REAL, 3), (GENERATED, 1.8))]
-    paths = [FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', mutation_scale=12, shrinkA=0, shrinkB=0, color=colour,
-                             animated=True) for colour in (REAL, GENERATED)]
-    for arrow in moves:
-        near.add_patch(arrow)
-    for arrow in paths:
-        ax.add_patch(arrow)
-    rest = near.plot([0], [0], 'o', color=REAL, markersize=5, animated=True)[0]
-    toward = near.plot([], [], '--', color='0.5', linewidth=1, animated=True, label='from generated toward real')[0]
+    def arrow(axes, **style):  # animated from the start, because not every frame shows it
+        return axes.add_patch(FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', shrinkA=0, shrinkB=0, animated=True,
+                                              **style))
+    moves = [arrow(near, color=REAL, mutation_scale=14, linewidth=3),
+             arrow(near, color=GENERATED, mutation_scale=14, linewidth=1.8)]
+    paths = [arrow(ax, color=colour, mutation_scale=12) for colour in (REAL, GENERATED)]
+    rest = near.plot([0], [0], 'o', color=REAL, markersize=5)[0]
+    toward = near.plot([], [], '--', color='0.5', linewidth=1, label='from generated toward real')[0]
     legend_below(figure, ax, near)
-    title = figure.text(0.5, 0.945, '', ha='center', fontsize=12, animated=True)
 
-    def update(shot, iteration):
+    def update(shot):
         before, after = shot['features'][dict(D=slice(0, 2), G=slice(1, 3))[step]].mean(axis=2)
         round_limits(ax, before, after)
         for (_, put), centroid in zip(series, (before[0], after[0], before[1], after[1])):
@@ -224,13 +212,12 @@ def centroids(figure, data, step):
         for path, move, start, end in zip(paths, moves, before, after):
             path.set_positions(start, end)
             move.set_positions((0, 0), end - start)
-        title.set_text(f'Centroid of Transformed Features at Iteration {iteration}')
-        shown = [ax.xaxis, ax.yaxis, near.xaxis, near.yaxis, *(line for lines, _ in series for line in lines)]
         # an arrow needs a length; the head of a short one would hide the markers
         width = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
-        shown += [p for p, s, e in zip(paths, before, after) if np.abs((e - s)/width).max() > 0.05]
-        shown += [toward, rest] + [m for m, s, e in zip(moves, before, after) if np.any(e != s)]
-        return [*shown, title]
+        long = [path for path, move in zip(paths, after - before) if np.abs(move/width).max() > 0.05]
+        moved = [arrow for arrow, move in zip(moves, after - before) if move.any()]
+        return [ax.xaxis, ax.yaxis, near.xaxis, near.yaxis, *(line for lines, _ in series for line in lines), *long,
+                toward, rest, *moved]
     return update
 
 
@@ -240,18 +227,16 @@ def decision(figure, data):
     (ax, _), = axes = data_axes(figure, data)
     (left, bottom), (right, top) = data['low'], data['high']
     heat = ax.imshow(np.zeros([1, 1]), cmap=BETWEEN, vmin=0, vmax=1, origin='lower', aspect=ax.get_aspect(),
-                     extent=(left, right, bottom, top), interpolation='bilinear', animated=True)
-    bar = figure.colorbar(heat, ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
-    bar.solids.set_animated(False)
+                     extent=(left, right, bottom, top), interpolation='bilinear')
+    figure.colorbar(heat, ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
     real, put_real = points(axes, REAL, 'Real samples', markersize=5, markeredgecolor='white', markeredgewidth=0.5)
     generated, put_generated = points(axes, GENERATED, 'Generated samples', markersize=5, markeredgecolor='black',
                                       markeredgewidth=0.5)
     legend_below(figure, ax)
-    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
     put_real(data['real'])
     contours = []
 
-    def update(shot, iteration):
+    def update(shot):
         side = round(len(shot['decision'])**0.5)
         values = shot['decision'].reshape(side, side)
         heat.set_data(values)
@@ -261,8 +246,7 @@ def decision(figure, data):
             contours.append(ax.contour(np.linspace(left, right, side), np.linspace(bottom, top, side), values, [0.5],
                                        colors='black', linewidths=1.2))
         put_generated(shot['generated'])
-        title.set_text(f'Discriminator at Iteration {iteration}')
-        return [heat, *contours, *real, *generated, title]
+        return [heat, *contours, *real, *generated]
     return update
 
 
@@ -276,7 +260,6 @@ def mapping(figure, data):
     flat.set_title('noise', fontsize=10)
     (ax, _), = data_axes(figure, data, 122)
     ax.set_title('what the generator makes of it', fontsize=10)
-    title = figure.text(0.5, 0.94, '', ha='center', fontsize=12, animated=True)
     u = (noise + 1)/2
 
     def quads(values):
@@ -285,23 +268,21 @@ def mapping(figure, data):
     if noise.shape[1] == 1:  # a line of noise becomes a line of points
         colours = np.stack([u[:, 0], 0.35 + 0*u[:, 0], 1 - u[:, 0]], axis=1)
         flat.scatter(noise[:, 0], 0*noise[:, 0], c=colours, s=12)
-        image = ax.scatter(0*noise[:, 0], 0*noise[:, 0], c=colours, s=12, animated=True)
+        image = ax.scatter(0*noise[:, 0], 0*noise[:, 0], c=colours, s=12)
         put = image.set_offsets
     else:
         middle = quads(u).mean(axis=1)
         colours = np.stack([middle[:, 0], 0.75*middle[:, 1], 1 - middle[:, 0]], axis=1)
         flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
-        image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45,
-                               animated=True)
+        image = PolyCollection(quads(noise), facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45)
         ax.add_collection(image, autolim=False)
 
         def put(values):
             image.set_verts(quads(values))
 
-    def update(shot, iteration):
+    def update(shot):
         put(shot['mapping'])
-        title.set_text(f'Generator at Iteration {iteration}')
-        return [image, title]
+        return [image]
     return update
 
 
@@ -312,15 +293,13 @@ def draw_training_data(folder, data):
     figure = new_figure()
     if len(data['image']):
         ax = figure.add_subplot(xticks=[], yticks=[])
-        ax.imshow(tiled(data['training'], data['image']), cmap='gray')
+        ax.imshow(tiled(data['training'], data), cmap='gray', vmin=0, vmax=1)
         ax.set_title('Training data')
     else:
         figure.subplots_adjust(0.13, 0.12, 0.97, 0.92)
         axes = data_axes(figure, data)
-        lines, put = points(axes, REAL, 'Real samples', markersize=2, markeredgewidth=0)
+        _, put = points(axes, REAL, 'Real samples', markersize=2, markeredgewidth=0)
         put(data['training'])
-        for line in lines:
-            line.set_animated(False)
         figure.suptitle(f'Training data: {len(data["training"])} samples', fontsize=12)
     figure.canvas.draw()
     write_png(figure, folder/'training_data.png')
@@ -357,20 +336,20 @@ def draw_metrics(folder, data):
     rows = read_rows(folder/'metrics.csv')
     if not rows:
         return
-    columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
+    columns = {name: np.array([row[name] for row in rows], float) for name in rows[0]}  # None becomes NaN
     iteration = columns['Iteration']
-    panels = [  # title, scale, series of (column, label, colour), dashed level of (value, label, colour)
+    panels = [  # title, scale (share: from 0 to 1), series of (column, label, colour), levels of (value, label, colour)
         ('Losses', 'linear', [('Discriminator Loss Mean', 'discriminator', DARK),
                               ('Generator Loss Mean', 'generator', GENERATED)],
          [(2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)]),
         ('Spread of the losses', 'log', [('Discriminator Loss Spread', 'discriminator', DARK),
                                          ('Generator Loss Spread', 'generator', GENERATED)], []),
-        ('Mean D(x)', 'linear', [('D on Real', 'on real', REAL), ('D on Generated', 'on generated', GENERATED)],
+        ('Mean D(x)', 'share', [('D on Real', 'on real', REAL), ('D on Generated', 'on generated', GENERATED)],
          [(0.5, 'cannot tell', '0.4')]),
         ('Energy distance', 'log', [('Energy Distance', 'generated to real', GENERATED)],
          [(float(data['floor']), 'real to real', REAL)]),
         ('Curve residual', 'log', [('Curve Residual', 'median |y - f(x)|', GENERATED)], []),
-        ('Coverage of the x range', 'linear', [('Coverage', 'generated', GENERATED)], [(1, 'all of it', REAL)]),
+        ('Coverage of the x range', 'share', [('Coverage', 'generated', GENERATED)], [(1, 'all of it', REAL)]),
         ('Mixing of the features', 'log', [('Feature Mixing', 'distance of the clouds', DARK)], []),
         ('Distance of the centroids after the G step', 'log', [('Centroid Distance After', None, DARK)], []),
         ('Largest move of a real feature in a G step', 'linear', [('Largest Real Move', 'real features', REAL)],
@@ -391,15 +370,16 @@ def draw_metrics(folder, data):
         for value, label, colour in levels:
             ax.axhline(value, color=colour, linestyle='--', linewidth=1, label=label)
         if title.startswith('Distance'):
-            for toward, marker, label in ((1, 'o', 'it moved toward'), (0, 'x', 'it moved away')):
+            for toward, colour, style, label in ((1, GENERATED, 'o', 'it moved toward'),
+                                                 (0, DARK, 'x', 'it moved away')):
                 chosen = columns['Moved Toward'] == toward
-                ax.plot(iteration[chosen], columns['Centroid Distance After'][chosen], marker, linestyle='none',
-                        color=(GENERATED, DARK)[toward == 0], markersize=4, label=label)
+                distances = columns['Centroid Distance After'][chosen]
+                ax.plot(iteration[chosen], distances, style, color=colour, markersize=4, label=label)
         if scale == 'log' and any((columns[name] > 0).any() for name, _, _ in series):
             ax.set_yscale('log')  # leaves out zeros, such as the spread of the first snapshot's single loss
         if title == 'Losses':
             ax.set_ylim(0, max(2, 1.1*np.quantile([columns[name] for name, _, _ in series], 0.95)))
-        elif scale == 'linear' and k < 8:
+        elif scale == 'share':
             ax.set_ylim(-0.05, 1.05)
         ax.legend(fontsize=7, frameon=True, framealpha=0.6, edgecolor='none')
     figure.suptitle('Measures at each snapshot; dashed: equilibrium, or what two draws of real data measure')
@@ -409,14 +389,15 @@ def draw_metrics(folder, data):
 
 # ------------------------------------------------------------------------------------------- pictures onto disk
 
-DRAWN_BY = {  # the files of PICTURES -> function that prepares them, its further words, size of the figure in inches
-    'iterations/iteration_%06d.png': (samples, {}, (6.4, 4.8)),
-    'features/feature_transform_%06d.png': (transform, dict(step='G'), (6.4, 5.2)),
-    'features/feature_transform_centroid_%06d.png': (centroids, dict(step='G'), (8, 4.8)),
-    'features/d_step_transform_%06d.png': (transform, dict(step='D'), (6.4, 5.2)),
-    'features/d_step_centroid_%06d.png': (centroids, dict(step='D'), (8, 4.8)),
-    'discriminator/decision_%06d.png': (decision, {}, (7, 5)),
-    'generator/mapping_%06d.png': (mapping, {}, (8, 4.4)),
+FEATURES_TITLE, CENTROID_TITLE = 'Transformed Features', 'Centroid of Transformed Features'
+DRAWN_BY = {  # the files of PICTURES -> title, size in inches, function that prepares the figure, its further words
+    'iterations/iteration_%06d.png': ('Samples', (6.4, 4.8), samples, {}),
+    'features/feature_transform_%06d.png': (FEATURES_TITLE, (6.4, 5.2), transform, dict(step='G')),
+    'features/feature_transform_centroid_%06d.png': (CENTROID_TITLE, (8, 4.8), centroids, dict(step='G')),
+    'features/d_step_transform_%06d.png': (FEATURES_TITLE, (6.4, 5.2), transform, dict(step='D')),
+    'features/d_step_centroid_%06d.png': (CENTROID_TITLE, (8, 4.8), centroids, dict(step='D')),
+    'discriminator/decision_%06d.png': ('Discriminator', (7, 5), decision, {}),
+    'generator/mapping_%06d.png': ('Generator', (8, 4.4), mapping, {}),
 }
 ONCE = draw_training_data, draw_training_loss, draw_metrics
 
@@ -456,14 +437,16 @@ class Painter:
     """A figure that is drawn again and again. What stands still is drawn once, then only what moves (matplotlib calls
     this blitting), for the text of axes and legends costs far more than the points."""
 
-    def __init__(self, data, prepare, words, size):
+    def __init__(self, data, title, size, prepare, words):
         self.figure = new_figure(*size)
         self.update = prepare(self.figure, data, **words)
+        self.words, self.title = title, self.figure.text(0.5, 0.94, '', ha='center', fontsize=12)
         self.still = None
 
     def paint(self, shot, iteration, path):
         """Draws a snapshot's arrays and writes the PNG."""
-        moving = self.update(shot, iteration)
+        self.title.set_text(f'{self.words} at Iteration {iteration}')
+        moving = [*self.update(shot), self.title]
         if not self.still:
             for artist in moving:
                 artist.set_animated(True)

@@ -37,7 +37,8 @@ PROGRAM = Path(__file__).resolve().parents[1]/'gan_quadratic.py'
 sys.path.insert(0, str(PROGRAM.parent))
 import gan_quadratic  # noqa: E402
 from gan_quadratic import (DEFAULTS, XLA_FLAGS, build_gan, build_loop, draw_batches, fixed_inputs, hushed,  # noqa: E402
-                           make_data, make_streams, open_session, sample_Z, snapshot_iteration, train_iteration, whole_file)
+                           make_data, make_streams, open_session, sample_Z, snapshot_iteration, train_iteration,
+                           whole_file)
 
 tf = gan_quadratic.tf  # imports TensorFlow when it is first used
 BATCH, BLOCK = DEFAULTS['batch_size'], DEFAULTS['snapshot_every'] - 1  # the run trains so many iterations in a call

@@ -105,12 +105,12 @@ def claims(seeds, pictures):
         summaries = [run(flags, seed, pictures)[0] for seed in range(seeds)]
         finished = [summary for summary in summaries if summary]
         rows = []
-        for key, claim in gan_quadratic.CLAIMS.items():
+        for key, (words, figures) in gan_quadratic.CLAIMS.items():
             held = sum(summary['claims'][key]['holds'] is True for summary in finished)
-            for figure, (_, passes) in claim.figures.items():
+            for figure, (_, passes) in figures.items():
                 values = [summary['claims'][key]['measured'][figure] for summary in finished]
                 # A figure that passes at 0 is one that should be small.
-                rows.append([claim.words, figure, *median_and_worst(values, max if passes(0) else min),
+                rows.append([words, figure, *median_and_worst(values, max if passes(0) else min),
                              f'{held} of {seeds}'])
         for figure, worst in (('curve_residual', max), ('coverage', min)):
             values = [summary['final'][figure] for summary in finished]

@@ -187,7 +187,7 @@ BAD_INPUT = [line.split(' | ') for line in """
     --layer maxout --activation relu | --activation | no meaning beside --layer maxout
     --resume | --resume | holds no run
     --sample 5 | --sample | holds no run
-    --output {dir}/text.txt | --output | text.txt is a file | give a folder
+    --output {dir}/text.txt | --output | text.txt | Not a directory | give a folder
     --output {dir}/text.txt/below | --output | text.txt | give a folder
     --output {long} | --output | give a
     --data {dir}/folder.csv | --data | folder.csv | is a folder
@@ -825,6 +825,15 @@ def test_sample(n, done, capsys):
     assert ours.count(b'\n') == n + 1
     assert ours.startswith(theirs) or theirs.startswith(ours)
     assert after == before
+
+
+def test_sample_closes_its_session(done, monkeypatch):
+    sessions, open_session = [], gan_quadratic.open_session
+    monkeypatch.setattr(gan_quadratic, 'open_session',
+                        lambda *words: sessions.append(open_session(*words)) or sessions[0])
+    gan_quadratic.train(sample=5, output=str(done))
+    with pytest.raises(RuntimeError, match='closed'):
+        sessions[0].sess.run(sessions[0].finite)
 
 
 def test_sample_of_an_unfinished_run(half, finished):

@@ -263,6 +263,20 @@ def test_rows_of_a_file(ending, tmp_path):
     assert {tuple(row) for row in drawn} == {tuple(row) for row in rows}  # with replacement, all of them in time
 
 
+def test_blank_lines_before_the_header_of_a_csv(tmp_path):
+    (tmp_path/'rows.csv').write_text('\n\n"mass,\nkg",length\n1,2\n\n3,4\n')
+    rows, names, _ = program.load_rows(tmp_path/'rows.csv')
+    assert rows.tolist() == [[1, 2], [3, 4]] and names == ['mass,\nkg', 'length']
+
+
+def test_a_constant_column_is_drawn_without_a_warning(tmp_path):
+    np.save(tmp_path/'rows.npy', np.stack([np.arange(9.), np.full(9, 7.)], axis=1))
+    train(data=str(tmp_path/'rows.npy'), output=str(tmp_path/'out'), pictures='all', step_by_step=True, **TINY)
+    done = command('plotting.py', tmp_path/'out')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    assert_pictures(tmp_path/'out', expected_pictures([0, 2], ('article', 'all')))
+
+
 def test_a_csv_without_header_and_a_single_column(tmp_path):
     (tmp_path/'one.csv').write_text('1\n2.5\n\n-3e2\n')
     rows, names, image = program.load_rows(tmp_path/'one.csv')
@@ -283,6 +297,10 @@ def test_images(shape, tmp_path):
     assert results['claims']['samples_follow']['holds'] is None
     assert_pictures(tmp_path/'out', ['iterations/iteration_000002.png', 'training_data.png', 'iterations.gif',
                                      'metrics.png'])
+    for name in 'training_data.png', 'iterations/iteration_000002.png':  # from the darkest pixel to the brightest
+        with Image.open(tmp_path/'out'/name) as picture:
+            inside = np.asarray(picture.convert('RGB'))[150:350, 100:300]
+        assert inside.min() < 20 and inside.max() > 235 and 60 < inside.mean() < 190, name
     data = program.make_data(results['settings'], *program.load_rows(tmp_path/'images.npz'))
     scaled = data.to_networks(images.reshape(30, -1))
     assert scaled.min() == -1 and scaled.max() == 1
