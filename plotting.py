@@ -181,14 +181,14 @@ def centroids(figure, data, step):
     figure.subplots_adjust(0.09, 0.27, 0.98, 0.85, 0.3)
     ax = figure.add_subplot(1, 2, 1, xlabel='feature 1', ylabel='feature 2')
     near = figure.add_subplot(1, 2, 2, xlabel='move along feature 1', ylabel='move along feature 2')
-    ax.set_title('where they are', fontsize=10)
-    near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
-    for axes in (ax, near):
+    for axes, words in ((ax, 'where they are'), (near, f'how the {step} step moved them, enlarged')):
+        axes.set_title(words, fontsize=10, y=1.05)  # above the power of ten that may stand there
         axes.locator_params(nbins=4)
     near.ticklabel_format(scilimits=(-2, 3))
     series = [points([(ax, (0, 1))], label=f'{whose} Data {when} {step} step',
                      **dict(style, markersize=dict(Before=14, After=6)[when], markeredgewidth=1.5))
               for whose, when, style in FEATURES]
+
     def arrow(axes, **style):  # animated from the start, because not every frame shows it
         return axes.add_patch(FancyArrowPatch((0, 0), (0, 0), arrowstyle='-|>', shrinkA=0, shrinkB=0, animated=True,
                                               **style))
