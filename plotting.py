@@ -40,7 +40,7 @@ FEATURES = (  # of real or generated data, before or after, style
     ('Real', 'Before', dict(color=REAL, markersize=9, fillstyle='none', markeredgewidth=0.8)),
     ('Real', 'After', dict(color=REAL, markersize=4, markeredgewidth=0)),
     ('Generated', 'Before', dict(color=GENERATED, markersize=5, fillstyle='none', markeredgewidth=0.7)),
-    ('Generated', 'After', dict(color=GENERATED, markersize=2, markeredgewidth=0)),
+    ('Generated', 'After', dict(color=GENERATED, markersize=2.8, markeredgewidth=0)),
 )
 DARK = '#333333'  # the discriminator's, which judges both
 GIF_SECONDS = 20
@@ -129,7 +129,7 @@ def samples(figure, data):
     def update(shot):
         put_generated(shot['generated'])
         beyond = int(np.any((shot['generated'] < data['low']) | (shot['generated'] > data['high']), axis=1).sum())
-        outside.set_text(f'{beyond} outside' if beyond else '')
+        outside.set_text(f'{beyond} samples outside' if beyond else '')
         return [*real, *generated, outside]
     return update
 
@@ -300,7 +300,7 @@ def draw_training_data(folder, data):
         axes = data_axes(figure, data)
         _, put = points(axes, REAL, 'Real samples', markersize=2, markeredgewidth=0)
         put(data['training'])
-        figure.suptitle(f'Training data: {len(data["training"])} samples', fontsize=12)
+        figure.suptitle('Training data', fontsize=12)
     figure.canvas.draw()
     write_png(figure, folder/'training_data.png')
 
@@ -319,7 +319,7 @@ def draw_training_loss(folder, data):
                                                (2, GENERATED, 'Generator', math.log(2), 'ln 2')):
         ax.plot(rows[:, 0], rows[:, column], color=colour, linewidth=0.5, alpha=0.25)
         ax.plot(np.convolve(rows[:, 0], kernel, 'valid'), np.convolve(rows[:, column], kernel, 'valid'), color=colour,
-                linewidth=1.6, label=f'{words} loss, mean of {smooth} rows')
+                linewidth=1.6, label=f'{words} loss' + (f', mean of {smooth} rows' if smooth > 1 else ''))
         ax.axhline(level, color=colour, linewidth=1, linestyle='--', label=f'equilibrium, {name} = {level:.4f}')
     top = max(2., 1.15*np.quantile(rows[:, 1:], 0.98))
     ax.set(ylim=(0, top), xlim=(0, rows[-1, 0] or 1))
@@ -356,17 +356,18 @@ def draw_metrics(folder, data):
          [(0, 'must be 0', '0.4')]),
     ]
     figure = new_figure(11, 8)
-    figure.subplots_adjust(0.06, 0.07, 0.985, 0.92, 0.22, 0.35)
+    figure.subplots_adjust(0.07, 0.07, 0.985, 0.92, 0.25, 0.35)
     for k, (title, scale, series, levels) in enumerate(panels):
         ax = figure.add_subplot(3, 3, k + 1, xlabel='iteration' if k > 5 else '')
         ax.set_title(title, fontsize=10)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(which='both', labelsize=7)
         if np.isnan(columns[series[0][0]]).all():
             ax.set(xticks=[], yticks=[])
             ax.text(0.5, 0.5, 'not defined for these data', ha='center', color='0.4', transform=ax.transAxes)
             continue
         for name, label, colour in series:
-            ax.plot(iteration, columns[name], '.-', color=colour, linewidth=1, markersize=3, label=label)
+            values = columns[name] if scale != 'log' else np.where(columns[name] > 0, columns[name], np.nan)
+            ax.plot(iteration, values, '.-', color=colour, linewidth=1, markersize=3, label=label)
         for value, label, colour in levels:
             ax.axhline(value, color=colour, linestyle='--', linewidth=1, label=label)
         if title.startswith('Distance'):
@@ -376,7 +377,7 @@ def draw_metrics(folder, data):
                 distances = columns['Centroid Distance After'][chosen]
                 ax.plot(iteration[chosen], distances, style, color=colour, markersize=4, label=label)
         if scale == 'log' and any((columns[name] > 0).any() for name, _, _ in series):
-            ax.set_yscale('log')  # leaves out zeros, such as the spread of the first snapshot's single loss
+            ax.set_yscale('log')
         if title == 'Losses':
             ax.set_ylim(0, max(2, 1.1*np.quantile([columns[name] for name, _, _ in series], 0.95)))
         elif scale == 'share':
@@ -548,17 +549,19 @@ def main():
         else:
             run.draw_frames(again=True)
             run.draw_rest()
+            say(f'{len(run.done) + len(ONCE)} pictures drawn in {run.folder}')
         return 0
     except KeyboardInterrupt:
         return 130
     except UsageError as error:
-        parser.error(str(error))
+        status, line = 2, f'error: {error}'
     except Failure as error:
-        line = str(error)
+        status, line = 1, f'{error}; the pictures so far are kept'
     except OSError as error:
-        line = f'{error.filename or arguments.folder}: {error.strerror or error}'
-    say(f'plotting.py: {line}; the pictures so far are kept', file=sys.stderr)
-    return 1
+        what = error.filename or arguments.folder
+        status, line = 1, f'{what}: {error.strerror or error}; the pictures so far are kept'
+    say(f'plotting.py: {line}', file=sys.stderr)
+    return status
 
 
 if __name__ == '__main__':
