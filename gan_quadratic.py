@@ -1253,7 +1253,8 @@ def sample_only(folder, settings, n):
 
 # ----------------------------------------------------------------------------------------------- what is said
 
-CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |.*oneDNN custom operations|'
+CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |\d{4}-\d\d-\d\d \S+ [IW] |'
+                     rb'.*oneDNN custom operations|'
                      rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*Unable to register cu|'
                      rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA|'
                      rb'\t \[\[\{\{node |Hint: If you want to see a list of allocated|\s*$')

@@ -682,6 +682,14 @@ def test_a_full_disk(room, small_disk, finished, monkeypatch, capfd):
     assert_same_numbers(folder, finished)
 
 
+def test_only_tensorflows_chatter_is_kept_from_stderr(capfd):
+    heard = '2026-11-23 07:59:39.771320: E tensorflow/core/a.cc:1] an error\nwhat somebody else says\n'
+    with gan_quadratic.hushed():
+        os.write(2, b'2026-11-23 07:59:39.771320: W tensorflow/core/a.cc:1] OP_REQUIRES failed\n'  # as 2.16 writes it
+                    b'W0000 00:00:1.2 3 a.cc:1] OP_REQUIRES failed\n' + heard.encode())
+    assert capfd.readouterr().err == heard
+
+
 def test_a_read_only_disk(small_disk, half, finished, capsys):
     folder = shutil.copytree(half, small_disk/'run')
     before = files(folder)
