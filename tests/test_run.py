@@ -1,6 +1,7 @@
 """The program as its users meet it: the command, its files and pictures, the exercises, the user's own data."""
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -328,6 +329,23 @@ def test_train_beside_eager_tensorflow_without_a_main_guard(tmp_path):
     assert lines[0] == '2.0' and lines[-1] == '3.0'
     assert "(10000, 2) ['claims', 'final', 'samples', 'seconds', 'settings', 'versions']" in lines
     assert_pictures(tmp_path/'out', expected_pictures([0, 20]))
+
+
+def test_the_example_of_the_readme(tmp_path):
+    example, = re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)
+    done = subprocess.run([sys.executable, '-c', example], capture_output=True, text=True, cwd=tmp_path,
+                          env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    assert done.returncode == 0, done.stderr
+    said = r"\{'energy_distance': 0\.\d+, 'curve_residual': [\d.]+, 'coverage': [\d.]+\} \(10000, 2\)"
+    assert re.fullmatch(said, done.stdout.splitlines()[-1])
+    assert_pictures(tmp_path/'outputs'/'demo', expected_pictures([0, 1000, 2000]))
+
+
+def test_the_examples_of_help_can_be_pasted():
+    lines = [line.split() for line in program.EXAMPLES.splitlines()[1:]]
+    assert len(lines) == 4
+    for python, script, *words in lines:
+        assert python == 'python' and (ROOT/script).exists() and isinstance(program.parse(words), dict)
 
 
 def test_train_names_what_is_wrong():
