@@ -551,8 +551,13 @@ def read_json(path):
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
+        raise damaged(path)
     return content
+
+
+def damaged(path):
+    """The Failure of a file from which a run cannot go on."""
+    return Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
 
 
 def append_lines(path, lines):
@@ -660,7 +665,7 @@ def read_state(folder):
     if isinstance(form, int) and form > FORMAT:
         raise Failure(f'{path} is of a newer version (format {form}, known is {FORMAT}); use that version')
     if state.pop('checksum', None) != checksum(state):
-        raise Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
+        raise damaged(path)
     return state
 
 
@@ -922,7 +927,7 @@ def recall(given, folder, flag):
     if settings is None:
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
     if not allowed(settings):
-        raise Failure(f'{folder/"settings.json"} is damaged; put back a copy, or start anew with --overwrite')
+        raise damaged(folder/'settings.json')
     for name in sorted(given.keys() - NOT_RECORDED):
         value, recorded = given[name], settings[name]
         changeable = flag == '--resume' and name in CHANGEABLE and (name != 'iterations' or value >= recorded)

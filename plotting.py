@@ -42,6 +42,7 @@ FEATURES = (  # of real or generated data, before or after, style
     ('Generated', 'Before', dict(color=GENERATED, markersize=5, fillstyle='none', markeredgewidth=0.7)),
     ('Generated', 'After', dict(color=GENERATED, markersize=2.8, markeredgewidth=0)),
 )
+AROUND = dict(D=slice(0, 2), G=slice(1, 3))  # of a snapshot's features, those before and after the update of each
 DARK = '#333333'  # the discriminator's, which judges both
 GIF_SECONDS = 20
 
@@ -63,17 +64,19 @@ def data_axes(figure, data, where=111):
     if dim > 3:
         pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
         axes = [(figure.add_subplot(2, 3, k + 1), pair) for k, pair in enumerate(pairs)]
-        figure.subplots_adjust(0.1, 0.16, 0.98, 0.9, 0.4, 0.35)
+        figure.subplots_adjust(0.12, 0.17, 0.98, 0.89, 0.6, 0.45)
     else:
         axes = [(figure.add_subplot(where, projection='3d' if dim == 3 else None), tuple(range(dim)))]
     for ax, columns in axes:
         for axis, column in zip('xyz', columns):
             getattr(ax, f'set_{axis}lim')(low[column], high[column])
-            getattr(ax, f'set_{axis}label')(names[column])
+            getattr(ax, f'set_{axis}label')(names[column], labelpad=1 if dim > 3 else None)
+        if dim > 3:
+            ax.tick_params(labelsize=7)
         if dim != 3:
             ax.ticklabel_format(scilimits=(-3, 4))  # longer numbers would push the label off the picture
         if dim == 1:
-            ax.set(ylim=(0, 1), ylabel='share of samples below')
+            ax.set(ylim=(-0.02, 1.02), ylabel='share of samples below')
         elif dim == 2 and 0.5 < np.divide(*(high - low)) < 2:
             ax.set_aspect('equal')
     return axes
@@ -167,7 +170,7 @@ def transform(figure, data, step):
     legend_below(figure, ax)
 
     def update(shot):
-        before, after = shot['features'][dict(D=slice(0, 2), G=slice(1, 3))[step]]
+        before, after = shot['features'][AROUND[step]]
         clouds = before[0], after[0], before[1], after[1]
         round_limits(ax, *clouds)
         for (_, put), cloud in zip(series, clouds):
@@ -200,7 +203,7 @@ def centroids(figure, data, step):
     legend_below(figure, ax, near)
 
     def update(shot):
-        before, after = shot['features'][dict(D=slice(0, 2), G=slice(1, 3))[step]].mean(axis=2)
+        before, after = shot['features'][AROUND[step]].mean(axis=2)
         round_limits(ax, before, after)
         for (_, put), centroid in zip(series, (before[0], after[0], before[1], after[1])):
             put(centroid[None])
@@ -549,7 +552,7 @@ def main():
         else:
             run.draw_frames(again=True)
             run.draw_rest()
-            say(f'{len(run.done) + len(ONCE)} pictures drawn in {run.folder}')
+            say(f'{len(run.done)} pictures of snapshots drawn in {run.folder}, and those of the whole run')
         return 0
     except KeyboardInterrupt:
         return 130

@@ -274,8 +274,19 @@ def test_a_constant_column_is_drawn_without_a_warning(tmp_path):
     np.save(tmp_path/'rows.npy', np.stack([np.arange(9.), np.full(9, 7.)], axis=1))
     train(data=str(tmp_path/'rows.npy'), output=str(tmp_path/'out'), pictures='all', step_by_step=True, **TINY)
     done = command('plotting.py', tmp_path/'out')
-    assert (done.returncode, done.stderr) == (0, '') and '17 pictures drawn' in done.stdout  # 7 kinds twice, and 3
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith('14 pictures of snapshots drawn')  # 7 kinds twice
     assert_pictures(tmp_path/'out', expected_pictures([0, 2], ('article', 'all')))
+
+
+def test_labels_of_many_columns_are_whole_and_beside_the_panels():
+    figure = plotting.new_figure()
+    axes = plotting.data_axes(figure, dict(low=np.array([4., -25, -300, -5e6]), high=np.array([10., 40, 400, 3e6]),
+                                           names=['mass', 'length', 'width', 'height']))
+    figure.canvas.draw()
+    for ax, _ in axes:
+        label = ax.yaxis.label.get_window_extent()
+        assert label.x0 > 0 and not any(label.overlaps(other.bbox) for other, _ in axes)
 
 
 def test_a_csv_without_header_and_a_single_column(tmp_path):
