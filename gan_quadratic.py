@@ -1123,7 +1123,7 @@ def train_run(folder, settings, data, state, stop):
 
         worker = stack.enter_context(ThreadPoolExecutor(1))  # draws batches and takes measures beside the training
         measuring = []
-        pace = CALL_SECONDS/16  # seconds an iteration, a guess until the first call
+        pace = CALL_SECONDS  # an iteration takes, for all that is known before the first call
 
         def draw(iteration):
             """Batches for one call from this iteration on, and the streams' state before, from which to go on here."""

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,18 @@ def test_the_companion_schedule_and_step_by_step(tmp_path):
     rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (fast[0], slow[0])]
     assert len(rows[0]) == 21
     np.testing.assert_allclose(rows[0][:5], rows[1][:5], rtol=1e-3)
+
+
+def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypatch):
+    sizes = []
+
+    def slow(X_batches, Z_batches):
+        sizes.append(len(X_batches))
+        time.sleep(0.1*len(X_batches))
+        return np.ones([len(X_batches), 2])
+    monkeypatch.setattr(program, 'block_trainer', lambda session, settings, length: slow)
+    train(iterations=14, output=str(tmp_path), pictures='none')
+    assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
 
 
 # -------------------------------------------------------------------------------------------------- exercises
