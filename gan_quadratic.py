@@ -3,37 +3,38 @@
     python gan_quadratic.py                                      the tutorial: 100,001 iterations of 1 + 1 steps
     python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001     the schedule of its companion code
     python gan_quadratic.py --data spiral --pictures all --output outputs/spiral     an exercise, with every picture
+    python gan_quadratic.py --data table.csv --output outputs/table     data of your own
     python gan_quadratic.py --resume                             go on with an interrupted run
     python gan_quadratic.py --help                               everything else
 
 Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its order,
-and stand on their own. What a run needs around them comes after: the measures of what the tutorial claims, the files
-of a run and its checkpoints, its data and settings, the run itself that ties all this together, what it says, and the
-command line. Pictures are drawn from the files by `plotting.py`, a process of its own.
+and stand on their own. What a run needs around them comes after: measures of what the tutorial claims, data of the
+user's, files and checkpoints, the run that ties all this together, and the command line. Pictures are drawn from the
+files by `plotting.py`, a process of its own.
 """
 import argparse
 import contextlib
 import csv
-import difflib
-import errno
 import functools
 import gc
+import gzip
 import json
-import logging
 import math
 import os
 import platform
 import re
-import shlex
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from array import array
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -45,19 +46,44 @@ except ImportError:  # not on Windows, where two runs in one folder go unnoticed
     fcntl = None
 
 
+# ------------------------------------------------------------------------------------------------- TensorFlow
+
 # At its own level, 3, XLA unrolls loops over 16 units before they become vector instructions: a quarter slower here.
 XLA_FLAGS = '--xla_backend_optimization_level=2'
+IMPORTING = threading.Lock()
+
+
+def import_tensorflow():
+    """`tensorflow.compat.v1`, imported without its chatter: it writes on stderr before any log level applies.
+
+    Nor is Keras loaded with it, a third of the time and 100 MB: TensorFlow does so only where it is to be Keras 3, and
+    finds that out once more when `tf.keras` is first used, which stays what it would have been.
+    """
+    os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    with IMPORTING:  # for stderr and the environment belong to all threads
+        without_keras = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras'))
+        stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 2)
+        os.environ.update(TF_USE_LEGACY_KERAS='1') if without_keras else None
+        try:
+            import tensorflow.compat.v1 as imported
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(silence)
+            os.environ.pop('TF_USE_LEGACY_KERAS') if without_keras else None
+    imported.logging.set_verbosity(imported.logging.ERROR)
+    return imported
 
 
 class LazyTensorFlow:
-    """Stands for `tensorflow.compat.v1` until its first use, because the import takes seconds that `--help`,
-    a mistyped flag and the drawing process should not have to wait for."""
+    """Stands for `tensorflow.compat.v1` until its first use, because the import takes seconds that `--help` and a
+    mistyped flag should not have to wait for."""
 
     def __getattr__(self, name):
         global tf
-        os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
-        with hushed():
-            import tensorflow.compat.v1 as tf
+        tf = import_tensorflow()
         return getattr(tf, name)
 
 
@@ -139,8 +165,9 @@ def curve_over_x(curve, **flags):
     return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
 
 
-# What shapes other than the tutorial's, and the user's own rows, come out well with.
-SHAPED = dict(normalize=True, hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005, iterations=20001)
+# What shapes other than the tutorial's come out well with.
+SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
+              iterations=20001)
 DISTRIBUTIONS = {
     'quadratic': curve_over_x(get_y),
     'cubic': curve_over_x(lambda x: x**3, **SHAPED),
@@ -154,9 +181,18 @@ DISTRIBUTIONS = {
     'helix': Distribution(helix, SHAPED),
     'sphere': Distribution(sphere, SHAPED),
 }
-IMAGE_FLAGS = dict(normalize=True, hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0002, g_steps=3,
-                   batch_size=64, iterations=20001)
+IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0002,
+                   g_steps=3, batch_size=64, iterations=20001)
+
+
+def table_flags(n, dim):
+    """What a table of the user's of n rows and dim columns comes out well with."""
+    return dict(normalize='quantile', hidden=[64, 64], noise_dim=16, learning_rate=0.0002, penalty=3., iterations=20001,
+                keep='best')
+
+
 KERAS_DATASETS = ('mnist', 'cifar10')
+BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
 
 
 # --------------------------------------------------------------------------------------------------- networks
@@ -167,8 +203,23 @@ def dense(inputs, units, activation=None):
         kernel = tf.get_variable('kernel', [inputs.shape[-1], units], use_resource=True,
                                  initializer=tf.glorot_uniform_initializer())
         bias = tf.get_variable('bias', [units], use_resource=True, initializer=tf.zeros_initializer())
-    outputs = tf.matmul(inputs, kernel) + bias
+    outputs = product(inputs, kernel) + bias
     return activation(outputs) if activation else outputs
+
+
+def product(inputs, kernel):
+    """inputs [n, k] times kernel [k, units], with another form of the same gradient where there are at most two units:
+    of so narrow a product with a transposed kernel XLA makes scalar instructions on CPUs, a fifth of the whole loop."""
+    if kernel.shape[1] > 2:
+        return tf.matmul(inputs, kernel)
+
+    @tf.custom_gradient
+    def narrow(inputs, kernel):
+        def gradient(d):
+            d_inputs = tf.add_n([d[:, k:k + 1]*kernel[:, k] for k in range(kernel.shape[1])])
+            return d_inputs, tf.matmul(inputs, d, transpose_a=True)
+        return tf.matmul(inputs, kernel), gradient
+    return narrow(inputs, tf.identity(kernel))
 
 
 def residual(inputs, units, activation):
@@ -272,10 +323,20 @@ def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu'
     return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss)
 
 
-def build_gan(gen_optimizer=None, disc_optimizer=None, *, noise_dim=2, dim=2, **networks):
+def gradient_penalty(gan, gamma):
+    """R1 (Mescheder, Geiger and Nowozin 2018): gamma/2 times the mean, over real samples, of the squared norm of the
+    gradient of D's logit by its input. A scalar, 0 for gamma 0."""
+    if not gamma:
+        return 0
+    gradients, = tf.gradients(gan.r_logits, gan.X)  # row by row, for no row enters another's logit
+    return gamma/2*tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=1))
+
+
+def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0., *, noise_dim=2, dim=2, **networks):
     """The tutorial's graph, in the default graph: a `GAN` on placeholders X [None, dim] and Z [None, noise_dim].
 
-    Each optimizer updates its own network alone; RMSProp at the tutorial's rate of 0.001 where none is given.
+    Each optimizer updates its own network alone; RMSProp at the tutorial's rate of 0.001 where none is given. The
+    discriminator's minimises its loss and, which the tutorial does not have, the `gradient_penalty` of gamma `penalty`.
     `networks`: hsize, activation, layer, output_mapping, low, high, as `generator` takes them.
     """
     X = tf.placeholder(tf.float32, [None, dim])
@@ -287,7 +348,7 @@ def build_gan(gen_optimizer=None, disc_optimizer=None, *, noise_dim=2, dim=2, **
     gen_optimizer = gen_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
     disc_optimizer = disc_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
     gen_step = gen_optimizer.minimize(gan.gen_loss, var_list=gen_vars)
-    disc_step = disc_optimizer.minimize(gan.disc_loss, var_list=disc_vars)
+    disc_step = disc_optimizer.minimize(gan.disc_loss + gradient_penalty(gan, penalty), var_list=disc_vars)
     return gan._replace(disc_step=disc_step, gen_step=gen_step)
 
 
@@ -310,7 +371,7 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lamb
 
 
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
-               *, noise_dim=2, dim=2, **networks):
+               *, penalty=0., noise_dim=2, dim=2, **networks):
     """Up to `length` iterations of the tutorial's loop inside the graph, where no `sess.run` stands between steps.
 
     It trains the variables and optimizer slots that `build_gan` made with the same optimizers. Returns a function
@@ -324,20 +385,24 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     count = tf.placeholder(tf.int32, [])
     gen_vars, disc_vars = (tf.trainable_variables(scope) for scope in ('GAN/Generator', 'GAN/Discriminator'))
 
-    def steps(number, optimizer, variables, loss):
+    def steps(number, optimizer, variables, losses):
         """`number` updates one after the other; returns the loss from before the last."""
         def step(k, _):
-            value = loss()
-            with tf.control_dependencies([optimizer.minimize(value, var_list=variables)]):
-                return k + 1, tf.identity(value)
+            loss, minimised = losses()
+            with tf.control_dependencies([optimizer.minimize(minimised, var_list=variables)]):
+                return k + 1, tf.identity(loss)
         return tf.while_loop(lambda k, _: k < number, step, [tf.constant(0), tf.constant(0.)])[1]
 
     def iterations(X_batches, Z_batches, count):
         def iteration(i, losses):
             batch = functools.partial(connect, X_batches[i], Z_batches[i], dim=dim, reuse=True, **networks)
-            dloss = steps(d_steps, disc_optimizer, disc_vars, lambda: batch().disc_loss)
+
+            def disc_losses():
+                gan = batch()
+                return gan.disc_loss, gan.disc_loss + gradient_penalty(gan, penalty)
+            dloss = steps(d_steps, disc_optimizer, disc_vars, disc_losses)
             with tf.control_dependencies([dloss]):
-                gloss = steps(g_steps, gen_optimizer, gen_vars, lambda: batch().gen_loss)
+                gloss = steps(g_steps, gen_optimizer, gen_vars, lambda: [batch().gen_loss]*2)
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [[dloss, gloss]])
         return tf.while_loop(lambda i, _: i < count, iteration, [tf.constant(0), tf.zeros([length, 2])])[1]
 
@@ -354,31 +419,40 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
 
 def mean_distance(a, b):
     """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
+    return sum(float(block.sum()) for block in distances(a, b))/(len(a)*len(b))
+
+
+def distances(a, b):
+    """The Euclidean distances of rows of a [n, d] to all rows of b [m, d], in blocks of rows that stay in the cache."""
     # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting, some digits worse
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones_like(a[:, 0])])
     right = np.column_stack([np.ones_like(b[:, 0]), b, np.sum(b**2, axis=1)]).T
-    total = 0.
-    for rows in np.array_split(left, math.ceil(len(a)*len(b)/50_000)):  # pieces that stay in the cache
-        total += np.sqrt(np.maximum(0, rows @ right)).sum(dtype=np.float64)
-    return total/(len(a)*len(b))
+    for rows in np.array_split(left, math.ceil(len(a)*len(b)/50_000)):
+        squares = rows @ right
+        yield np.sqrt(np.abs(squares, out=squares), out=squares)  # by rounding, a square may be just below 0
 
 
-def energy_distance_to(real):
+def energy_distance_to(real, spread=None, unpaired=False):
     """The function that gives the energy distance (Szekely and Rizzo 2013) of samples [n, d] to these real [m, d].
 
-    Each coordinate is divided by the real samples' standard deviation; every pair counts, a point with itself too.
+    Each coordinate is divided by `spread`, [d] or one for all, the real samples' standard deviations where it is not
+    given. Every pair counts, a point with itself too, unless `unpaired`: then the mean over many draws from one
+    distribution is 0, and single values may be negative.
     """
-    centre, spread = real.mean(axis=0), real.std(axis=0)
+    centre, spread = real.mean(axis=0), real.std(axis=0) if spread is None else spread
     spread = np.where(spread > 0, spread, 1)
 
     def standardised(points):
         return ((points - centre)/spread).astype(np.float32)
+
+    def within(points):
+        return mean_distance(points, points)*(len(points)/(len(points) - 1) if unpaired else 1)
     b = standardised(real)
-    within = mean_distance(b, b)
+    within_real = within(b)
 
     def distance(generated):
         a = standardised(generated)
-        return 2*mean_distance(a, b) - mean_distance(a, a) - within
+        return float(2*mean_distance(a, b) - within(a) - within_real)
     return distance
 
 
@@ -395,90 +469,116 @@ def coverage(x, low, high, bins=20):
 
 def sample_measures(samples, data, distance):
     """Energy distance, curve residual and coverage of samples [n, dim] in the data's units; None where not defined."""
-    return dict(energy_distance=float(distance(samples)) if distance else None,
+    return dict(energy_distance=distance(samples) if distance else None,
                 curve_residual=curve_residual(samples, data.curve) if data.curve else None,
                 coverage=coverage(samples[:, 0], data.low[0], data.high[0]) if data.curve else None)
 
 
-METRICS = ['Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
-           'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual', 'Coverage',
-           'Feature Mixing', 'Centroid Distance Before', 'Centroid Distance After', 'Moved Toward',
-           'Largest Real Move']
+def measure(iteration, losses, answers, features, measured):
+    """One row of metrics.csv by column, None where a measure is not defined.
 
-
-def measure(iteration, losses, judged, generated, features, data, distance):
-    """One row of metrics.csv, in the order of METRICS, None where a measure is not defined.
-
-    losses: [n, 2] since the last snapshot. judged: mean D(x) on real and on generated samples. generated: [n, dim]
-    in the data's units. features: [3, 2, n, 2], before D's updates, before G's, after G's; of real, of generated.
-    distance: the function that `energy_distance_to` made of the run's real samples, None for images.
+    losses: [n, 2] since the last snapshot. answers: mean D(x) on real and on generated samples. features:
+    [3, 2, n, 2], before D's updates, before G's, after G's; of real, of generated. measured: `sample_measures`.
     """
     _, (real, before), (real_after, after) = features.astype(float)  # float has room for a run gone astray
     centroid = real.mean(axis=0)
-    distances = [float(np.linalg.norm(cloud.mean(axis=0) - centroid)) for cloud in (before, after)]
-    return [iteration, losses[:, 0].mean(), losses[:, 0].std(), losses[:, 1].mean(), losses[:, 1].std(), *judged,
-            *sample_measures(generated, data, distance).values(), energy_distance_to(real_after)(after), *distances,
-            int(distances[1] < distances[0]), np.abs(real_after - real).max()]
+    distance_before, distance_after = (np.linalg.norm(cloud.mean(axis=0) - centroid) for cloud in (before, after))
+    return {
+        'Iteration': iteration,
+        'Discriminator Loss Mean': losses[:, 0].mean(), 'Discriminator Loss Spread': losses[:, 0].std(),
+        'Generator Loss Mean': losses[:, 1].mean(), 'Generator Loss Spread': losses[:, 1].std(),
+        'D on Real': answers[0], 'D on Generated': answers[1],
+        **{name.replace('_', ' ').title(): value for name, value in measured.items()},
+        'Feature Mixing': energy_distance_to(real_after)(after),
+        'Centroid Distance Before': distance_before, 'Centroid Distance After': distance_after,
+        'Moved Toward': int(distance_after < distance_before), 'Largest Real Move': np.abs(real_after - real).max()}
 
 
-def tenths(rows, name):
-    """Mean of the first and of the last tenth of a column of metrics.csv, at least one row each."""
-    column = np.array([row[name] for row in rows])
-    n = math.ceil(len(column)/10)
-    return column[:n].mean(), column[-n:].mean()
+def check_claims(rows, final):
+    """The tutorial's five claims, each with its figures and whether it holds (None: a figure is not defined).
 
+    rows: metrics.csv. final: measures of the final samples; of own tables with their `floor` and `shuffled`.
+    """
+    columns = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+    n = math.ceil(len(rows)/10)
 
-def shrinkage(rows, name):
-    """The last tenth of a column in parts of its first tenth; None where there is none."""
-    first, last = tenths(rows, name) if rows else (0, 0)
-    return last/first if first > 0 else None
+    def shrinkage(column):
+        """The column's last tenth in parts of its first."""
+        return column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else None
+    off = max(abs(columns['Discriminator Loss Mean'][-n:].mean() - 2*math.log(2)),
+              abs(columns['Generator Loss Mean'][-n:].mean() - math.log(2)))
+    spread = shrinkage(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss and so no spread
+    mixing, distance = shrinkage(columns['Feature Mixing']), final['energy_distance']
+    move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
 
-
-def off_equilibrium(rows):
-    """How far the last tenth's losses are from 2 ln 2 and ln 2, the further one."""
-    return max(abs(tenths(rows, 'Discriminator Loss Mean')[1] - 2*math.log(2)),
-               abs(tenths(rows, 'Generator Loss Mean')[1] - math.log(2)))
-
-
-# Each claim of the tutorial in words, and the figures of a run that judge it: name -> (figure, test that it must pass).
-# A figure is taken from the rows of metrics.csv and the energy distance of the final samples (None for images).
-# Every threshold stands here alone, with its reason.
-CLAIMS = {
-    'losses_settle': ('The losses settle at 2 ln 2 and ln 2', {
-        # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
-        'distance from 2 ln 2 and ln 2': (lambda rows, final: off_equilibrium(rows), lambda x: x <= 0.05),
-        # "shrink" means smaller at the end than at the start, where iteration 0 has but one loss and so no spread
-        'spread, last tenth / first': (lambda rows, final: shrinkage(rows[1:], 'Discriminator Loss Spread'),
-                                       lambda x: x < 1)}),
-    'samples_follow': ('Generated samples follow the real distribution', {
-        # 0.02 is some 20 times what two draws of the real data measure: about where the eye sees a difference
-        'energy distance': (lambda rows, final: final, lambda x: x <= 0.02)}),
-    'real_features_stay': ('A generator update moves no feature of real data', {
-        # the generator's variables do not enter the discriminator's features of real data, so not even by rounding
-        'largest move': (lambda rows, final: max(row['Largest Real Move'] for row in rows), lambda x: x == 0)}),
-    'centroid_moves_toward': ('The generated centroid moves toward the real one', {
-        # the tutorial says "almost always": read as nine times in ten
-        'share of snapshots': (lambda rows, final: float(np.mean([row['Moved Toward'] for row in rows])),
-                               lambda x: x >= 0.9)}),
-    'features_mix': ('Real and generated features mix more and more', {
-        # "more" means a smaller distance between the two clouds at the end than at the start
-        'distance, last tenth / first': (lambda rows, final: shrinkage(rows, 'Feature Mixing'), lambda x: x < 1)}),
-}
-
-
-def judge(rows, final):
-    """The five claims as summary.json holds them; `holds` is None where no figure fails but one is not defined."""
-    judged = {}
-    for name, (words, figures) in CLAIMS.items():
-        measured = {figure: take(rows, final) for figure, (take, _) in figures.items()}
-        tests = [test for _, test in figures.values()]
-        passed = [None if x is None else bool(test(x)) for x, test in zip(measured.values(), tests)]
+    def claim(words, *figures):
+        passed = [None if value is None else bool(good) for _, value, good in figures]
         holds = False if False in passed else None if None in passed else True
-        judged[name] = dict(claim=words, measured=measured, holds=holds)
-    return judged
+        return dict(claim=words, measured={name: value for name, value, _ in figures}, holds=holds)
+    return dict(
+        losses_settle=claim(
+            'The losses settle at 2 ln 2 and ln 2',
+            # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
+            ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
+            # "settle" means to change less at the end than at the start
+            ('spread, last tenth / first', spread, spread is not None and spread < 1)),
+        samples_follow=claim(
+            'Generated samples follow the real distribution',
+            ('energy distance', distance, distance is not None and distance <= farthest(final))),
+        real_features_stay=claim(
+            'A generator update moves no feature of real data',
+            # the generator's variables do not enter D's features of real data, so not even by rounding
+            ('largest move', float(move), move == 0)),
+        centroid_moves_toward=claim(
+            'The generated centroid moves toward the real one',
+            # the tutorial says "almost always": read as nine times in ten
+            ('share of snapshots', float(toward), toward >= 0.9)),
+        features_mix=claim(
+            'Real and generated features mix more and more',
+            # "more" means a smaller distance between the two clouds at the end than at the start
+            ('distance, last tenth / first', mixing, mixing is not None and mixing < 1)))
 
 
-# --------------------------------------------------------------------------------------------- files of a run
+def farthest(final):
+    """The energy distance up to which samples pass for following the real distribution.
+
+    0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
+    Of own data it is as much beyond what real rows measure, or else half of the way from there to shuffled columns:
+    nearer to real rows than to rows in which no column has to do with another.
+    """
+    floor, shuffled = final.get('floor'), final.get('shuffled')
+    return 0.02 if floor is None else max(floor + 0.02, (floor + shuffled)/2)
+
+
+def verdict(final):
+    """In a sentence, how near samples of own data are to real rows; None where nothing tells."""
+    distance, floor, shuffled = (final.get(name) for name in ('energy_distance', 'floor', 'shuffled'))
+    if floor is None:
+        return None
+    if distance <= floor + 0.02:
+        return 'The samples are as good as real rows, as far as the rows kept back can tell.'
+    if distance < shuffled:
+        return 'The samples are nearer to the rows kept back than shuffled columns are, but not as near as real rows.'
+    return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
+
+
+def advice(settings, rows, data):
+    """In a line, what to try where the samples do not follow the data, by what was measured in the run."""
+    distances = [row['Energy Distance'] for row in rows]
+    best = int(np.argmin(distances))
+    spread = data.high - data.low
+    if rows[-1]['Discriminator Loss Mean'] > 10:
+        return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
+    if best >= 0.6*len(rows):
+        return f'the samples were still coming nearer at the end: --iterations {10*settings["iterations"] - 9}'
+    if not settings['normalize'] and not (1 <= spread[spread > 0].min(initial=1) <= spread.max() <= 10):
+        return f'the columns range over {spread.min():.3g} to {spread.max():.3g}, networks like 1 to 10: --normalize'
+    if settings['keep'] == 'last' and distances[-1] > 2*distances[best]:
+        return f'the samples were nearer at iteration {rows[best]["Iteration"]:.0f}: --keep best'
+    return f'wider networks, --hidden {" ".join(str(2*n) for n in settings["hidden"])}, or another --seed'
+
+
+# -------------------------------------------------------------------------------------------- data of the user's
 
 class Failure(Exception):
     """What ends a run with one line on stderr and exit status 1."""
@@ -488,37 +588,443 @@ class UsageError(ValueError):
     """What the user asked for that cannot be done: one line on stderr, exit status 2."""
 
 
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM: exit status 128 + its number, the first argument."""
+MISSING = '', 'na', 'n/a', 'nan', 'null', 'none', '-', '?'
 
+
+def is_text(cell):
+    """Is a cell of a table neither a number nor a way to say that there is none?"""
+    try:
+        float(cell)
+    except ValueError:
+        return cell.strip().lower() not in MISSING
+    return False
+
+
+def read_table(path, chosen=None):
+    """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header.
+
+    chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an editor counts it.
+    """
+    with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
+        first_lines = [line for line in (file.readline() for _ in range(20)) if line.strip()]
+        widths = {separator: [len(cells) for cells in csv.reader(first_lines, delimiter=separator)]
+                  for separator in '\t;,'}
+        separator = next((key for key, width in widths.items() if width and min(width) == max(width) > 1), ',')
+        first, second = [*csv.reader(first_lines, delimiter=separator), [], []][:2]
+        header = any(is_text(cell) and not is_text(below) for cell, below in zip(first, second or first[:0]))
+        header = header or bool(first) and not second and any(map(is_text, first))
+        names = [cell.strip() for cell in first] if header else [str(k + 1) for k in range(len(first))]
+        wanted = choose_columns(chosen, names)
+        file.seek(0)
+        values, reader = array('d'), csv.reader(file, delimiter=separator)
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header:
+                header = None
+                continue
+            if len(cells) != len(names):
+                raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
+            try:
+                row = [float(cells[k]) for k in wanted]
+            except ValueError:
+                row = [math.nan]
+            if not math.isfinite(sum(row)):
+                raise UsageError(bad_cell(reader.line_num, cells, names, wanted))
+            values.extend(row)
+    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if header is None else None
+
+
+def bad_cell(line, cells, names, wanted):
+    """What is wrong with the first cell of a line that is no finite number, and what to do."""
+    def finite(cell):
+        try:
+            return math.isfinite(float(cell))
+        except ValueError:
+            return False
+    bad = next((k for k in wanted if not finite(cells[k])), wanted[0])
+    what = 'is empty' if not cells[bad].strip() else f'holds {cells[bad].strip()[:40]!r}, which is no finite number'
+    others = [str(k + 1) for k in range(len(cells)) if finite(cells[k])]
+    remedy = f'or leave the column out: --columns {" ".join(others[:40])}' if others else 'or leave the line out'
+    return f'line {line}, column {names[bad][:60]!r} {what}; mend the cell, {remedy}'
+
+
+def choose_columns(chosen, names):
+    """The indices of the chosen columns (None: of all), by name or by number from 1. Raises UsageError."""
+    indices = []
+    for word in chosen or []:
+        if word in names:
+            indices.append(names.index(word))
+        elif word.isdecimal() and 1 <= int(word) <= len(names):
+            indices.append(int(word) - 1)
+        else:
+            known = ', '.join(names[:20]) + (', ...' if len(names) > 20 else '')
+            raise UsageError(f'has no column {word!r}; give names or numbers from 1 to {len(names)}: {known}')
+    if len(set(indices)) < len(indices):
+        raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
+    return indices or list(range(len(names)))
+
+
+def read_arrays(path):
+    """The rows of a .npy, or of a .npz with one array or one named x_train."""
+    rows = np.load(path, allow_pickle=False)
+    if (path.suffix.lower() == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
+        raise ValueError('its ending belongs to the other of .npy and .npz')
+    if isinstance(rows, np.ndarray):
+        return rows
+    with rows:
+        if len(rows.files) != 1 and 'x_train' not in rows.files:
+            raise UsageError(f'holds the arrays {rows.files}; give one array, or name it x_train')
+        return rows[rows.files[0] if len(rows.files) == 1 else 'x_train']
+
+
+def load_rows(source, chosen=None):
+    """The user's rows: [n, dim] numbers, names of the columns or None, and the shape of a row where rows are images.
+
+    source: a path, or an array [n, dim] or of images [n, height, width(, channels)] or [n, channels, height, width].
+    Raises UsageError, with the reason, where it is no table of at least two rows of finite numbers.
+    """
+    def bad(reason):
+        return UsageError(f'argument --data: {"the array" if isinstance(source, np.ndarray) else source}: {reason}')
+    try:
+        names, rows = None, source
+        if not isinstance(source, np.ndarray):
+            kind = ''.join(Path(source).suffixes[-2:] if source.lower().endswith('.gz') else Path(source).suffixes[-1:])
+            if os.path.isdir(source) or kind.lower() not in TABLES + ARRAYS:
+                raise bad(f'is {"a folder" if os.path.isdir(source) else "no table"}; give a file that ends in '
+                          + ', '.join(TABLES + ARRAYS))
+            if kind.lower() in TABLES:
+                rows, names = read_table(Path(source), chosen)
+                chosen = None
+            else:
+                rows = read_arrays(Path(source))
+        if rows.dtype.kind not in 'buif':
+            raise UsageError(f'holds values of type {rows.dtype}; numbers are allowed')
+        if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
+            rows = np.moveaxis(rows, 1, 3)  # channels first
+        looks = rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)
+        image = rows.shape[1:] if looks and min(rows.shape[1:3]) > 3 else None
+        rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
+        if chosen and not image:
+            rows = rows[:, choose_columns(chosen, [str(k + 1) for k in range(rows.shape[1])])]
+    except UsageError as error:
+        raise error if str(error).startswith('argument') else bad(error) from None
+    except OSError as error:
+        raise bad(f'cannot be read: {error.strerror or error}') from error
+    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
+        raise bad(f'is not a table of numbers: {" ".join(str(error).split())}') from error
+    if len(rows) < 2 or not rows.size:
+        raise bad(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
+    if not image or rows.dtype.kind == 'f':
+        rows = rows.astype(np.float32 if image else np.float64, copy=False)
+        if not (np.abs(rows) < np.finfo(np.float32).max).all():  # also of NaN
+            raise bad('holds values that are not finite, or too large for single precision; remove or replace them')
+    return rows, names, image[:2] if image and image[-1] == 1 else image
+
+
+TABLES, ARRAYS = ('.csv', '.tsv', '.csv.gz', '.tsv.gz'), ('.npy', '.npz')
+
+
+def find_rows(source, chosen=None):
+    """`load_rows` of a file or an array, or the same of one of Keras's data sets; three times None of a built-in
+    distribution."""
+    if isinstance(source, str) and source in DISTRIBUTIONS:
+        return None, None, None
+    if isinstance(source, str) and source in KERAS_DATASETS:
+        try:
+            (images, _), _ = getattr(tf.keras.datasets, source).load_data()
+        except Exception as error:  # the downloader raises bare exceptions
+            raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
+                          f'give a local copy instead, such as --data {source}.npz') from error
+        return images.reshape(len(images), -1), None, images.shape[1:]
+    if isinstance(source, str) and not os.path.exists(source):  # False also of a name too long to be one
+        raise UsageError(f'argument --data: {source[:200]!r} is no file and no known distribution; allowed are '
+                         f'{", ".join(BUILT_IN)}, or a file that ends in '
+                         + ', '.join(TABLES + ARRAYS))
+    return load_rows(source, chosen)
+
+
+def fingerprint(rows):
+    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
+    return None if rows is None else [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
+
+
+# ------------------------------------------------------------------------------------- data as a run needs it
+
+PICTURE_ROWS = 256       # real samples in a picture
+JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's measures are taken
+FINAL_ROWS = 10_000      # rows of generated_samples.csv
+KEPT_ROWS = 20           # the fewest rows kept back; of less than twice as many none are
+KNOTS = 1000             # of a column's distribution function
+
+
+class Affine(NamedTuple):
+    """The networks see (rows - shift)/spread."""
+    shift: np.ndarray   # [dim], zeros where they see the rows as they are
+    spread: np.ndarray  # [dim]
+
+    def to_networks(self, rows):
+        """Rows [n, dim] in the data's units, as float32 in the networks'."""
+        moved = self.shift.any() or (self.spread != 1).any()
+        return ((rows - self.shift)/self.spread if moved else rows).astype(np.float32)
+
+    def from_networks(self, samples):
+        """The way back as part of the graph: a tensor [n, dim] in double precision."""
+        return tf.cast(samples, tf.float64)*self.spread + self.shift
+
+
+class Quantile(NamedTuple):
+    """The networks see each column as a standard normal, through its own distribution function (normal scores)."""
+    scores: np.ndarray  # [k] standard normal values of the knots, rising
+    values: np.ndarray  # [k, dim] what the columns have there, rising
+    steps: np.ndarray   # [dim] does a column come back as its training values alone, or linear between them?
+
+    def positions(self, rows):
+        """Between which positions among the knots rows [n, dim] lie: where a value is that of several knots, from half
+        a step below them to half a step above. Returns [2, n, dim]."""
+        place = np.arange(len(self.values))
+        between = np.empty([2, *rows.shape], np.float32)
+        for column, value, (low, high) in zip(rows.T, self.values.T, np.moveaxis(between, 2, 0)):
+            left, right = (np.searchsorted(value, column, side) for side in ('left', 'right'))
+            tied = right - left > 1
+            exact = np.interp(column, value, place)
+            low[:], high[:] = np.where(tied, left - 0.5, exact), np.where(tied, right - 0.5, exact)
+        return between
+
+    def at(self, positions):
+        """The standard normal values at positions among the knots."""
+        return np.interp(positions, np.arange(len(self.scores)), self.scores).astype(np.float32)
+
+    def to_networks(self, rows):
+        """Rows [n, dim] in the data's units, as float32 in the networks', equal values in the middle of their step."""
+        return self.at(self.positions(rows).mean(axis=0))
+
+    def from_networks(self, samples):
+        """The way back as part of the graph: a tensor [n, dim] in double precision, within the data's range."""
+        z, (k, dim) = tf.cast(samples, tf.float64), self.values.shape
+        flat = tf.reshape(tf.searchsorted(self.scores, tf.reshape(z, [-1])), tf.shape(z))
+        above = tf.clip_by_value(flat, 1, k - 1)
+        (low, left), (high, right) = ((tf.gather(self.scores, knot), tf.gather(
+            self.values.ravel(), knot*dim + tf.range(dim))) for knot in (above - 1, above))
+        share = tf.clip_by_value((z - low)/(high - low), 0, 1)
+        return tf.where(tf.broadcast_to(self.steps, tf.shape(z)), tf.where(share < 0.5, left, right),
+                        left + share*(right - left))
+
+
+def make_quantile(rows):
+    """The `Quantile` of rows [n, dim]."""
+    ranks = np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
+    scores = np.array([NormalDist().inv_cdf((rank + 0.5)/len(rows)) for rank in ranks])
+    values = np.sort(rows, axis=0)[ranks]
+    whole = (values == np.round(values)).all(axis=0)
+    few = (np.diff(values, axis=0) > 0).sum(axis=0) < 20
+    return Quantile(scores, values, whole | few)
+
+
+class Data(NamedTuple):
+    """What a run knows of its data; `transform` leads to the networks' units, files and pictures are in the data's."""
+    sample: Callable           # (n, rng) -> [n, dim] real rows in the data's units
+    inputs: Callable           # (n, rng) -> [n, dim] real rows as the networks are trained on them, float32
+    names: list                # of the columns, dim of them
+    low: np.ndarray            # [dim], the range of the rows
+    high: np.ndarray
+    transform: Any             # Affine or Quantile
+    curve: Optional[Callable] = None
+    image: Optional[tuple] = None       # (height, width) or (height, width, channels) where rows are images
+    formats: Any = '%.9g'      # of the columns' numbers in a CSV
+    rows: Optional[np.ndarray] = None   # of the user's: those trained on
+    kept: Optional[np.ndarray] = None   # and those kept back, None where there are too few
+
+
+def make_data(settings, rows=None, names=None, image=None):
+    """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
+    curve, kept, normalize = None, None, settings['normalize']
+    if rows is None:
+        distribution = DISTRIBUTIONS[settings['data']]
+        curve = distribution.curve
+
+        def sample(n, rng):
+            return distribution.sample(n, settings['scale'], rng)
+        # range and spread of a built-in distribution are the same for every seed
+        reference = sample(100_000, np.random.default_rng(0))
+    else:
+        reference, kept = keep_back(rows, settings['seed'], JUDGED_ROWS if image else len(rows))
+
+        def sample(n, rng):
+            return reference[(rng.random(n)*len(reference)).astype(int)]
+    dim = reference.shape[1]
+    low, high = reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
+    if image:  # one scale for all pixels, because many hardly vary
+        low[:], high[:] = low.min(), high.max()
+    shift, spread = np.zeros(dim), np.ones(dim)
+    if normalize == 'standard' and image:
+        shift, spread = (high + low)/2, (high - low)/2
+    elif normalize == 'standard':
+        shift, spread = reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)
+    transform = Affine(shift, np.where(spread > 0, spread, 1))
+    if normalize == 'quantile':
+        transform = make_quantile(reference)
+
+    def inputs(n, rng):
+        return transform.to_networks(sample(n, rng))
+    if rows is not None and normalize == 'quantile':
+        inputs = normal_inputs(transform, reference)
+    names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
+    if rows is None:
+        return Data(sample, inputs, names, low, high, transform, curve)
+    formats = '%.4g' if image else number_formats(reference)
+    return Data(sample, inputs, names, low, high, transform, curve, image, formats, reference, kept)
+
+
+def number_formats(rows):
+    """How the columns of rows [n, dim] are written: with nine digits, or as many more as tell their values apart."""
+    values = np.sort(rows[:FINAL_ROWS], axis=0)
+    gaps = np.diff(values, axis=0)
+    ratio = np.abs(values).max(axis=0)/np.where(gaps > 0, gaps, np.inf).min(axis=0)
+    return [f'%.{min(17, max(9, math.ceil(math.log10(max(x, 1))) + 1))}g' for x in ratio]
+
+
+def keep_back(rows, seed, most):
+    """The user's rows in two parts: those to train on, and a fifth of them, at most `most`, to judge by, None where
+    that would be too few."""
+    n = min(max(KEPT_ROWS, len(rows)//5), most)
+    if len(rows) < 2*KEPT_ROWS:
+        return rows, None
+    shuffled = make_streams(seed)['kept'].permutation(len(rows))
+    return rows[shuffled[n:]], rows[shuffled[:n]]
+
+
+def distance_to_kept(data):
+    """The energy distance of samples [n, dim] to the rows kept back; of images, of their leading principal components,
+    each with its own weight, for single pixels say little. All is divided by deviations of the rows trained on."""
+    if not data.image:
+        return energy_distance_to(data.kept[:JUDGED_ROWS], data.rows.std(axis=0), unpaired=True)
+    some = data.rows[:1000].astype(np.float32)
+    centre = some.mean(axis=0)
+    components = np.linalg.svd(some - centre, full_matrices=False)[2][:32].T
+    distance = energy_distance_to((data.kept - centre) @ components, np.std((some - centre) @ components), unpaired=True)
+    return lambda images: distance((images - centre) @ components)
+
+
+def nearest(points, rows):
+    """The median distance of points [n, d] to the nearest of these rows [m, d], columns in units of their deviation."""
+    spread = rows.std(axis=0)
+    a, b = ((x - rows.mean(axis=0))/np.where(spread > 0, spread, 1) for x in (points, rows))
+    return float(np.median(np.concatenate([block.min(axis=1) for block in distances(a, b)])))
+
+
+def nearness(samples, data):
+    """The distance of samples to the nearest row trained on, in parts of that of rows kept back; of copies it is 0."""
+    rows = data.rows[:FINAL_ROWS]
+    return nearest(samples[:JUDGED_ROWS], rows)/max(nearest(data.kept[:JUDGED_ROWS], rows), 1e-12)
+
+
+def normal_inputs(transform, rows):
+    """The function (n, rng) -> [n, dim] that draws of these rows for the networks: equal values share their step at
+    random, and few rows are smoothed.
+
+    The smoothed bootstrap (Silverman 1986) with shrinkage: a share of normal noise with the columns' own correlations,
+    so that the columns stay standard normals. All noise would be a Gaussian copula.
+    """
+    (low, high), (n_rows, dim), scores = transform.positions(rows), rows.shape, transform.to_networks(rows)
+    share = smoothing(n_rows, dim)
+    correlations = np.where(np.eye(dim), 1, np.nan_to_num(np.corrcoef(scores.T)))  # NaN: of a constant column
+    values, vectors = np.linalg.eigh(correlations)
+    mixing = (vectors*np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
+
+    def inputs(n, rng):
+        chosen = (rng.random(n)*n_rows).astype(int)
+        z = transform.at(low[chosen] + (high - low)[chosen]*rng.random([n, dim], np.float32))
+        return math.sqrt(1 - share**2)*z + share*(rng.standard_normal([n, dim], np.float32) @ mixing)
+    return inputs
+
+
+def smoothing(n, dim):
+    """The share of noise for n rows of dim columns: more for few rows and for many columns, at most a half."""
+    return min(0.5, math.sqrt(dim/n)/2)
+
+
+def make_streams(seed):
+    """An independent random stream for each use."""
+    uses = 'real', 'noise', 'picture', 'judged', 'final', 'weights', 'kept'
+    return {use: np.random.Generator(np.random.PCG64(child))
+            for use, child in zip(uses, np.random.SeedSequence(seed).spawn(len(uses)))}
+
+
+def draw_batches(data, streams, n, batch_size, noise_dim):
+    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations."""
+    X = np.empty([n*batch_size, len(data.names)], np.float32)
+    Z = np.empty([n*batch_size, noise_dim], np.float32)
+    for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
+        X[i:i + 4096] = data.inputs(len(X[i:i + 4096]), streams['real'])
+        Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), noise_dim, streams['noise'])
+    return X.reshape(n, batch_size, X.shape[1]), Z.reshape(n, batch_size, noise_dim)
+
+
+class Fixed(NamedTuple):
+    """What stays the same through a run's snapshots."""
+    X: np.ndarray                 # fed to D: real samples to judge it by and, below them, the plane of its map
+    Z: np.ndarray                 # fed to G: noise to judge it by and, below it, the grid of noise that is drawn
+    judged: int                   # rows of X, and of Z, that are for measures
+    distance: Optional[Callable]  # energy distance of samples to real ones, None where there are too few
+    drawn: dict                   # arrays for every picture
+
+
+def fixed_inputs(settings, data, streams):
+    """The `Fixed` of a run."""
+    dim, noise_dim = len(data.names), settings['noise_dim']
+    training, pictured, judged = (data.sample(n, streams[use]) for n, use in (
+        (64 if data.image else 10_000, 'picture'), (64 if data.image else PICTURE_ROWS, 'picture'),
+        (JUDGED_ROWS, 'judged')))
+    distance = levels = None
+    if data.rows is None:
+        distance = energy_distance_to(judged)
+        levels = dict(floor=np.mean([distance(part) for part in np.split(training, 5)]))
+    elif data.kept is not None:
+        judged, distance = data.kept[:JUDGED_ROWS], distance_to_kept(data)
+        rows = data.rows[:JUDGED_ROWS]
+        levels = dict(floor=distance(rows), shuffled=distance(np.random.default_rng(0).permuted(rows, axis=0)))
+    margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
+                                           np.maximum(1, 0.1*np.abs(data.high)))
+    low, high = data.low - margin, data.high + margin
+    X, Z = data.transform.to_networks(judged), sample_Z(JUDGED_ROWS, noise_dim, streams['judged'])
+    drawn = dict(training=training, real=pictured, low=low, high=high, names=data.names, image=data.image or [],
+                 **(levels or dict(floor=np.nan)), range=[data.low, data.high], formats=data.formats,
+                 **data.transform._asdict())
+    if dim == 2:
+        plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
+        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
+        grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
+        X, Z = np.concatenate([X, data.transform.to_networks(plane)]), np.concatenate([Z, grid])
+        drawn['noise'] = grid[:, :2]
+    if data.kept is not None and not data.image:
+        drawn['kept'] = judged
+    return Fixed(X, Z, len(judged), distance, drawn)
+
+
+# --------------------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
-PICTURES = {  # of each snapshot: name of the file -> name of the GIF, set it belongs to, only for 2-D data?
-    'iterations/iteration_%06d.png': ('iterations.gif', 'article', False),
-    'features/feature_transform_%06d.png': ('feature_transform.gif', 'article', False),
-    'features/feature_transform_centroid_%06d.png': ('feature_transform_centroid.gif', 'article', False),
-    'features/d_step_transform_%06d.png': ('d_step_transform.gif', 'all', False),
-    'features/d_step_centroid_%06d.png': ('d_step_centroid.gif', 'all', False),
-    'discriminator/decision_%06d.png': ('decision.gif', 'all', True),
-    'generator/mapping_%06d.png': ('mapping.gif', 'all', True),
-}
-RUN_PICTURES = ['training_data.png', 'training_loss.png', 'metrics.png']
-RUN_FILES = ['checkpoint/state.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
-             'snapshots/data.npz', *RUN_PICTURES, *(gif for gif, *_ in PICTURES.values())]  # beside settings.json
+FRAMES = (SNAPSHOT, 'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
+          'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
+          'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png', 'generator/mapping_%06d.png')
+GIFS = ('iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif', 'd_step_transform.gif',
+        'd_step_centroid.gif', 'decision.gif', 'mapping.gif')
+# In the order in which a new run removes them: no checkpoint outlives the run it is of.
+RUN_FILES = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
+             'snapshots/data.npz', 'training_data.png', 'training_loss.png', 'metrics.png', 'columns.png',
+             'index.html', *GIFS)
+FOLDERS = 'saved_model', 'saved_model.new', 'saved_model.old', 'tensorboard'  # the program's alone
 
 
-def frames(settings, dim):
-    """The pictures that a run draws of each snapshot: name of the file -> name of the GIF."""
-    return {name: gif for name, (gif, which, planar) in PICTURES.items()
-            if settings['pictures'] in (which, 'all') and (dim == 2 or not planar)}
-
-
-def numbered(folder, pattern):
-    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
-    parent, name = (folder/pattern).parent, Path(pattern).name
-    match = re.compile(re.escape(name).replace('%06d', r'(\d{6,})') + r'\Z').match
-    found = {int(match(path.name)[1]): path for path in parent.glob('*') if match(path.name)}
-    return dict(sorted(found.items()))
+@contextlib.contextmanager
+def naming(path):
+    """Gives an error of the operating system that names no file, such as that of a full disk, the path it is about."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -526,13 +1032,29 @@ def whole_file(path, mode='wb', **options):
     """A file to write that takes its place in the folder, by renaming, when it is whole; otherwise it is removed."""
     temporary = path.with_name(path.name + '.tmp')
     try:
-        with open(temporary, mode, **options) as file:
-            yield file
-        os.replace(temporary, path)
+        with naming(path):
+            with open(temporary, mode, **options) as file:
+                yield file
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """Where to write a folder that takes the place of another when it is whole."""
+    new, old = (path.with_name(path.name + ending) for ending in ('.new', '.old'))
+    try:
+        shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        for leftover in new, old:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_json(path, content):
@@ -561,17 +1083,19 @@ def damaged(path):
 
 
 def append_lines(path, lines):
-    """Appends whole lines to a CSV; where that fails, none of them."""
-    text = ''.join(line + '\n' for line in lines).encode()
-    with open(path, 'ab', buffering=0) as file:
-        length = file.tell()
-        written = 0
-        try:
-            while written < len(text):  # the operating system may take a part first
-                written += file.write(text[written:])
-        except BaseException:
-            file.truncate(length)
-            raise
+    """Appends lines to a CSV."""
+    with naming(path), open(path, 'a', encoding='utf-8') as file:
+        file.writelines(line + '\n' for line in lines)
+
+
+def end_of_lines(path, count):
+    """Where the first `count` lines of a file end, in bytes. Raises Failure where it has fewer."""
+    if not path.exists():
+        raise damaged(path)
+    with open(path, 'rb') as file:
+        if not all(file.readline().endswith(b'\n') for _ in range(count)):
+            raise Failure(f'{path} is shorter than it was; put back a copy, or start anew with --overwrite')
+        return file.tell()
 
 
 def read_rows(path):
@@ -582,18 +1106,6 @@ def read_rows(path):
                     for row in csv.DictReader(file, restval='a field too few')]
     except (ValueError, TypeError, csv.Error) as error:
         raise Failure(f'{path} is damaged ({error})') from error
-
-
-def write_samples(path, session, data, settings, n):
-    """Writes n samples of the generator, in bounded memory, the first the same for every n; returns the last block."""
-    rng = make_streams(settings['seed'])['final']
-    with whole_file(path, 'w', encoding='utf-8') as file:
-        csv.writer(file, lineterminator='\n').writerow(data.columns)
-        for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
-            Z = sample_Z(FINAL_ROWS, settings['noise_dim'], rng)
-            rows = data.from_networks(session.sess.run(session.gan.G_sample, feed_dict={session.gan.Z: Z}))
-            np.savetxt(file, rows[:n - first], '%.4g' if data.image else '%.9g', ',')
-    return rows[:n - first]
 
 
 @contextlib.contextmanager
@@ -610,687 +1122,544 @@ def locked(folder):
         yield
 
 
-def discard(folder, state=None):
-    """Removes a run's files: all of them, or, given its last checkpoint's state, what is newer than that.
-
-    Never what the program did not write. The state goes first, so that no checkpoint outlives the run it is of.
-    """
-    since = state['iteration'] if state else 0
-    doomed = [] if state else [folder/name for name in RUN_FILES]
-    doomed += [path for pattern in (SNAPSHOT, *PICTURES) for i, path in numbered(folder, pattern).items() if i >= since]
-    for path in doomed:
-        path.unlink(missing_ok=True)
-    discard_leftovers(folder, state)
-
-
-def discard_leftovers(folder, state):
-    """Removes what a kill or a full disk may leave. Not while the run's drawing process has a temporary file open."""
-    for pattern in ('settings.json', *RUN_FILES, SNAPSHOT, *PICTURES):
-        for path in folder.glob(re.sub('%06d', '[0-9]*', pattern) + '.tmp'):
-            path.unlink(missing_ok=True)
-    discard_checkpoints(folder, state)
-
-
-def discard_checkpoints(folder, state):
-    """Removes the variables of checkpoints other than the state's, and what TensorFlow left of unfinished ones."""
-    for path in folder.glob('checkpoint/model-*'):
-        model = re.match(r'(model-\d+)\.(data|index)', path.name)
-        if model and not (state and model[1] == state['model']):
-            path.unlink(missing_ok=True)
-
-
-def sweep(folder):
-    """`discard_leftovers` at a run's end, however it came about; silent where the folder cannot be read any more."""
-    with contextlib.suppress(OSError, Failure):
-        discard_leftovers(folder, read_state(folder))
+def discard(folder):
+    """Removes the files of the run in a folder, and never what the program did not write."""
+    for name in RUN_FILES:
+        (folder/name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(folder/name, ignore_errors=True)
+    for frame in map(Path, FRAMES):
+        match = re.compile(re.escape(frame.name).replace('%06d', r'\d{6,}') + r'(\.tmp)?').fullmatch
+        for path in (folder/frame.parent).glob('*'):
+            if match(path.name):
+                path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints
 
-FORMAT = 1  # of checkpoint/state.json; a later one is not read
+FORMAT = 2  # of checkpoint.npz; another one is not read
 
 
-def checksum(state):
-    """What tells a state from a damaged one."""
-    return zlib.crc32(json.dumps(state, sort_keys=True).encode())
+def save_checkpoint(run, progress):
+    """Saves all that going on needs, in one file. Raises Failure, and saves nothing, where a weight is not finite."""
+    weights = run.session.sess.run(run.session.weights)
+    if not all(np.isfinite(value).all() for value in weights.values()):
+        raise diverged(progress.iteration, 'a weight', run.settings)
+    state = dict(format=FORMAT, iteration=progress.iteration, seconds=progress.seconds, best=progress.best,
+                 streams={use: stream.bit_generator.state for use, stream in run.streams.items()})
+    with whole_file(run.folder/'checkpoint.npz') as file:
+        np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8),
+                 recent=np.concatenate([np.empty([0, 2]), *progress.recent]), **weights,
+                 **{f'best/{name}': value for name, value in progress.best_weights.items()})
 
 
-def read_state(folder):
-    """The last checkpoint's state, None where there is none. Raises Failure where the run cannot go on from it."""
-    path = folder/'checkpoint/state.json'
-    state = read_json(path)
-    if state is None:
+def read_npz(path):
+    """The arrays of an .npz of the program by name, None where there is none. Raises Failure where it is damaged."""
+    try:
+        with np.load(path) as archive:
+            if archive.zip.testzip():
+                raise damaged(path)
+            return dict(archive)
+    except FileNotFoundError:
         return None
-    form = state.get('format')
-    if isinstance(form, int) and form > FORMAT:
-        raise Failure(f'{path} is of a newer version (format {form}, known is {FORMAT}); use that version')
-    if state.pop('checksum', None) != checksum(state):
-        raise damaged(path)
-    return state
+    except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise damaged(path) from error
 
 
-def save_checkpoint(folder, session, stream_states, iteration, recent, seconds):
-    """Saves all that going on needs. state.json comes last, and it alone says which files belong together."""
-    path = folder/'checkpoint'/f'model-{iteration}'
+def read_checkpoint(folder):
+    """The last checkpoint, its state with the arrays by name; None where there is none. Raises Failure."""
+    path = folder/'checkpoint.npz'
+    arrays = read_npz(path)
+    if arrays is None:
+        return None
     try:
-        with hushed():
-            session.saver.save(session.sess, str(path), write_meta_graph=False, write_state=False)
-    except (tf.errors.OpError, ValueError) as error:  # ValueError: the folder is gone
-        raise Failure(f'{path} could not be saved ({first_line(error)}); see to it, then --resume') from error
-    state = dict(
-        format=FORMAT, iteration=iteration, model=path.name, seconds=seconds, streams=stream_states,
-        recent=np.concatenate(recent).tolist() if recent else [],
-        lengths={name: (folder/name).stat().st_size for name in ('loss_logs.csv', 'metrics.csv')})
-    write_json(folder/'checkpoint/state.json', dict(state, checksum=checksum(state)))
-    discard_checkpoints(folder, state)
+        state = json.loads(arrays.pop('state').tobytes())
+        if state['format'] != FORMAT:
+            raise Failure(f'{path} is of another version (format {state["format"]}, known is {FORMAT}); '
+                          'use that version')
+        return SimpleNamespace(**state, recent=[arrays.pop('recent')], arrays=arrays)
+    except (ValueError, KeyError) as error:
+        raise damaged(path) from error
 
 
-def restore_checkpoint(folder, session, streams, state):
-    """Takes networks and streams back to the last checkpoint. Raises Failure where it is damaged or of others."""
-    path = folder/'checkpoint'/state['model']
-    try:
-        with hushed():
-            # restoring by itself lets a variable take another shape
-            saved = tf.train.load_checkpoint(str(path)).get_variable_to_shape_map()
-            if saved != {v.op.name: v.shape.as_list() for v in tf.global_variables()}:
-                raise ValueError('other variables, or other shapes')
-            session.saver.restore(session.sess, str(path))
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise Failure(f'{path} cannot be restored, it is damaged or of other networks ({first_line(error)}); '
-                      'put back a copy, or start anew with --overwrite') from error
-    for use, value in state['streams'].items():
-        streams[use].bit_generator.state = value
-    for name, length in state['lengths'].items():
-        if not (folder/name).exists() or (folder/name).stat().st_size < length:
-            raise Failure(f'{folder/name} is shorter than it was; put back a copy, or start anew with --overwrite')
+def restore_checkpoint(run, checkpoint):
+    """Takes networks and streams back to the checkpoint; returns the run's progress. Raises Failure where it is of
+    other networks."""
+    saved = {name: value for name, value in checkpoint.arrays.items() if not name.startswith('best/')}
+    if {name: value.shape for name, value in saved.items()} != {
+            name: tuple(tensor.shape.as_list()) for name, tensor in run.session.weights.items()}:
+        raise Failure(f'{run.folder/"checkpoint.npz"} is of other networks; put back a copy, or start anew with '
+                      '--overwrite')
+    set_weights(run.session.sess, saved)
+    for use, state in checkpoint.streams.items():
+        run.streams[use].bit_generator.state = state
+    best = {name[len('best/'):]: value for name, value in checkpoint.arrays.items() if name.startswith('best/')}
+    return SimpleNamespace(iteration=checkpoint.iteration, seconds=checkpoint.seconds, recent=checkpoint.recent,
+                           best=checkpoint.best, best_weights=best)
 
 
-def go_back(folder, settings, state):
-    """Takes the files of a run back to its last checkpoint, of which `restore_checkpoint` knows that it is whole."""
-    (folder/'summary.json').unlink(missing_ok=True)
-    discard(folder, state)
-    for name, length in state['lengths'].items():
-        os.truncate(folder/name, length)
-    write_json(folder/'settings.json', settings)
+def set_weights(sess, values):
+    """Gives variables, by name, these values: through their initializers, which adds nothing to the graph."""
+    variables = [v for v in tf.global_variables() if v.op.name in values]
+    sess.run([v.initializer for v in variables],
+             feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
 
 
-# ------------------------------------------------------------------------------------- data as a run needs it
-
-PICTURE_ROWS = 256       # real samples in a picture
-JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's measures are taken
-FINAL_ROWS = 10_000      # rows of generated_samples.csv
-
-
-class Data(NamedTuple):
-    """What a run knows of its data. The networks see (rows - shift)/spread, files and pictures the data's own units."""
-    sample: Callable           # (n, rng) -> [n, dim] rows
-    columns: list              # names, dim of them
-    low: np.ndarray            # [dim], the range of the rows
-    high: np.ndarray
-    shift: np.ndarray          # [dim], zeros where the networks see the rows as they are
-    spread: np.ndarray
-    curve: Optional[Callable] = None
-    image: Optional[tuple] = None  # (height, width) or (height, width, channels) where rows are images
-
-    def to_networks(self, rows):
-        """Rows [n, dim] in the data's units, as float32 in the networks'."""
-        moved = self.shift.any() or (self.spread != 1).any()
-        return ((rows - self.shift)/self.spread if moved else rows).astype(np.float32)
-
-    def from_networks(self, rows):
-        """The way back."""
-        return rows*self.spread + self.shift
-
-
-def load_rows(path):
-    """The user's rows: [n, dim] numbers, names of the columns, and the shape of a row where rows are images.
-
-    Raises UsageError, with the reason, where the file is no table of at least two rows of finite numbers.
-    """
-    def bad(reason):
-        return UsageError(f'argument --data: {path}: {reason}')
-    kind, names = path.suffix.lower(), None
-    if path.is_dir():
-        raise bad('is a folder; give a .csv, .npy or .npz file')
-    if kind not in ('.csv', '.npy', '.npz'):
-        raise bad(f'cannot be read as {kind or "a file without an ending"}; give a .csv, .npy or .npz file')
-    try:
-        if kind == '.csv':
-            with open(path, newline='', encoding='utf-8-sig') as file:
-                lines = [line for line in file if line.strip()]
-            reader = csv.reader(lines)
-            first = next(reader, [])
-            try:
-                [float(field) for field in first]
-            except ValueError:
-                names, lines = [name.strip() for name in first], lines[reader.line_num:]
-            rows = np.loadtxt(lines, delimiter=',', ndmin=2) if lines else np.empty([0, 0])
-        else:
-            rows = np.load(path, allow_pickle=False)
-            if (kind == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
-                raise ValueError('its ending belongs to the other of .npy and .npz')
-            if kind == '.npz':
-                if len(rows.files) != 1 and 'x_train' not in rows.files:
-                    raise bad(f'holds the arrays {rows.files}; give one array, or name it x_train')
-                rows = rows[rows.files[0] if len(rows.files) == 1 else 'x_train']
-    except UsageError:
-        raise
-    except OSError as error:
-        raise bad(f'cannot be read: {error.strerror or error}') from error
-    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
-        raise bad(f'is not a table of numbers: {" ".join(str(error).split())}') from error
-    if rows.dtype.kind not in 'buif':
-        raise bad(f'holds values of type {rows.dtype}; numbers are allowed')
-    if rows.ndim == 1:
-        rows = rows[:, None]
-    if rows.ndim < 2 or len(rows) < 2 or not rows.size:
-        raise bad(f'holds {len(rows) if rows.ndim else 0} rows of {math.prod(rows.shape[1:])} columns; '
-                  'at least 2 rows and 1 column are needed')
-    with np.errstate(over='ignore'):
-        if not np.isfinite(rows.astype(np.float32)).all():
-            raise bad('holds values that are not finite, or too large for single precision; remove or replace them')
-    looks = rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)
-    image = rows.shape[1:] if looks and min(rows.shape[1:3]) > 3 else None
-    if image and image[-1] == 1:
-        image = image[:2]
-    rows = rows.reshape(len(rows), -1)
-    if names and len(names) != rows.shape[1]:
-        raise bad(f'has {len(names)} names in its header but {rows.shape[1]} columns')
-    return rows, names, image
-
-
-def find_rows(name):
-    """`load_rows` of a file, or the same of one of Keras's data sets; three times None of a built-in distribution."""
-    if name in DISTRIBUTIONS:
-        return None, None, None
-    if name not in KERAS_DATASETS:
-        return load_rows(Path(name))
-    try:
-        (images, _), _ = getattr(tf.keras.datasets, name).load_data()
-    except Exception as error:  # the downloader raises bare exceptions
-        raise Failure(f'--data {name}: could not be fetched ({" ".join(str(error).split())[:200]}); '
-                      f'give a local copy instead, such as --data {name}.npz') from error
-    return images.reshape(len(images), -1), None, images.shape[1:]
-
-
-def fingerprint(rows):
-    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
-    return None if rows is None else [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
-
-
-def make_data(settings, rows=None, names=None, image=None):
-    """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    def resample(n, scale, rng):
-        return rows[(rng.random(n)*len(rows)).astype(int)]
-    distribution = DISTRIBUTIONS[settings['data']] if rows is None else Distribution(resample)
-
-    def sample(n, rng):
-        return distribution.sample(n, settings['scale'], rng)
-    # range and spread of a built-in distribution are the same for every seed
-    reference = sample(100_000, np.random.default_rng(0)) if rows is None else rows
-    dim = reference.shape[1]
-    low, high = reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
-    if image:  # one scale for all pixels, because many hardly vary
-        low[:], high[:] = low.min(), high.max()
-    shift, spread = np.zeros(dim), np.ones(dim)
-    if settings['normalize'] and image:
-        shift, spread = (high + low)/2, (high - low)/2
-    elif settings['normalize']:
-        shift, spread = reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)
-    spread = np.where(spread > 0, spread, 1)
-    names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
-    return Data(sample, names, low, high, shift, spread, distribution.curve, image)
-
-
-def make_streams(seed):
-    """An independent random stream for each use."""
-    uses = 'real', 'noise', 'picture', 'judged', 'final', 'weights'
-    return {use: np.random.Generator(np.random.PCG64(child))
-            for use, child in zip(uses, np.random.SeedSequence(seed).spawn(len(uses)))}
-
-
-def draw_batches(data, streams, n, batch_size, noise_dim):
-    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations."""
-    X = np.empty([n*batch_size, len(data.columns)], np.float32)
-    Z = np.empty([n*batch_size, noise_dim], np.float32)
-    for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
-        X[i:i + 4096] = data.to_networks(data.sample(len(X[i:i + 4096]), streams['real']))
-        Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), noise_dim, streams['noise'])
-    return X.reshape(n, batch_size, X.shape[1]), Z.reshape(n, batch_size, noise_dim)
-
-
-def fixed_inputs(settings, data, streams):
-    """What stays the same through a run's snapshots: what the networks are fed, and what is drawn.
-
-    Feeds: judged [n, dim] real samples in the data's units; X, the same for the networks and below them the plane of
-    D's heat map; Z, noise to judge the generator by and below it the grid of noise whose image is drawn.
-    """
-    dim, noise_dim = len(data.columns), settings['noise_dim']
-    training, pictured, judged = (data.sample(64 if data.image else n, streams[use]) for n, use in (
-        (10_000, 'picture'), (PICTURE_ROWS, 'picture'), (JUDGED_ROWS, 'judged')))
-    margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low), 1)
-    low, high = data.low - margin, data.high + margin
-    X, Z = judged, sample_Z(len(judged), noise_dim, streams['judged'])
-    drawn = dict(training=training, real=pictured, low=low, high=high, names=data.columns, image=data.image or [])
-    if dim == 2:
-        plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
-        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
-        grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
-        X, Z = np.concatenate([X, plane]), np.concatenate([Z, grid])
-        drawn['noise'] = grid[:, :2]
-    distance = None if data.image else energy_distance_to(judged)  # of images it says little
-    drawn['floor'] = np.mean([distance(part) for part in np.split(training, 5)]) if distance else np.nan
-    return dict(judged=judged, X=data.to_networks(X), Z=Z), distance, drawn
-
-
-# ------------------------------------------------------------------------------------------ settings of a run
-
-def start_anew(given, folder):
-    """Settings and data of a new run in this folder: the user's flags before the data's before DEFAULTS."""
-    if (folder/'settings.json').exists() and not (folder/'summary.json').exists() and not given.get('overwrite'):
-        raise UsageError(f'argument --output: {folder} holds an unfinished run; go on with it by --resume '
-                         'or discard it by --overwrite')
-    name = given.get('data', DEFAULTS['data'])
-    rows, names, image = find_rows(name)
-    flags = DISTRIBUTIONS[name].flags if rows is None else IMAGE_FLAGS if image else SHAPED
-    settings = dict(DEFAULTS, **{**flags, **given}, fingerprint=fingerprint(rows))
-    settings['own'] = sorted(flags.keys() - given.keys())
-    settings = {name: value for name, value in settings.items() if name not in NOT_RECORDED}
-    if (folder/'summary.json').exists():
-        say(f'Replacing the finished run in {folder}.')
-    discard(folder)
-    write_json(folder/'settings.json', settings)
-    return settings, make_data(settings, rows, names, image)
-
-
-def allowed(settings):
-    """Whether recorded settings are such as the flags allow."""
-    try:
-        for flag, default, words, _ in sum(FLAGS.values(), []):
-            name = flag[2:].replace('-', '_')
-            if name in NOT_RECORDED:
-                continue
-            value = settings[name]
-            if type(value) is not type(default):
-                return False
-            if name != 'data' and 'type' in words:  # of data, find_rows says more
-                for one in value if isinstance(value, list) else [value]:
-                    words['type'](str(one))
-    except (KeyError, argparse.ArgumentTypeError):
-        return False
-    return 'fingerprint' in settings
-
-
-def recall(given, folder, flag):
-    """The recorded settings of the run in this folder, where none of the user's flags contradicts them."""
-    settings = read_json(folder/'settings.json')
-    if settings is None:
-        raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
-    if not allowed(settings):
-        raise damaged(folder/'settings.json')
-    for name in sorted(given.keys() - NOT_RECORDED):
-        value, recorded = given[name], settings[name]
-        changeable = flag == '--resume' and name in CHANGEABLE and (name != 'iterations' or value >= recorded)
-        if value != recorded and not changeable:
-            raise UsageError(f'argument --{name.replace("_", "-")}: {value} contradicts {recorded} of the run in '
-                             f'{folder}; leave it out, or give another --output')
-    return settings
-
-
-def recall_data(settings):
-    """The data of recorded settings."""
-    rows, names, image = find_rows(settings['data'])
-    if fingerprint(rows) != settings['fingerprint']:
-        raise UsageError(f'argument --data: {settings["data"]} is no longer what the run began with; put it back')
-    return make_data(settings, rows, names, image)
+def generator_weights(sess):
+    """The values of the generator's variables, by name."""
+    return sess.run({v.op.name: v for v in tf.trainable_variables('GAN/Generator')})
 
 
 # ---------------------------------------------------------------------------------------------------- one run
 
-CHECKPOINT_EVERY = 5     # seconds
+CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
-BUFFER_BYTES = 32e6      # of batches in one sess.run; the next ones are drawn meanwhile, so twice this in all
+BUFFER_BYTES = 32e6      # of batches in one sess.run
+LARGEST_LOSS = 1e8       # no training comes back from there
 
 
 class Session(NamedTuple):
     """The built graph and what runs it."""
     sess: Any
     gan: GAN
+    samples: Any      # G_sample in the data's units, double precision
     optimizers: list
-    networks: dict
-    saver: Any
-    finite: Any  # of each global variable, whether its values are
+    networks: dict    # further arguments of `build_gan` and `build_loop`
+    generator: dict   # and of `generator`
+    weights: dict     # every variable's value by its name, those of the optimizers too
 
 
+class Run(NamedTuple):
+    """What belongs to one run."""
+    folder: Path
+    settings: dict
+    data: Data
+    streams: dict
+    fixed: Fixed
+    session: Session
+    events: Any = None  # writes TensorBoard's file
+
+
+def session_config(hidden, dim):
+    """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
+    on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
+    small = max(hidden) <= 64 and dim <= 64
+    config = tf.ConfigProto(intra_op_parallelism_threads=1 if small else 0, device_count={'GPU': 0} if small else {})
+    config.gpu_options.allow_growth = True
+    return config
+
+
+@contextlib.contextmanager
 def open_session(settings, data, streams):
     """Builds the graph in a `tf.Graph` of its own and opens a session on it, with initial weights."""
-    graph = tf.Graph()
-    with hushed(), graph.as_default():
+    with tf.Graph().as_default():
         tf.set_random_seed(int(streams['weights'].integers(2**31)))
-        low, high = data.to_networks(data.low), data.to_networks(data.high)
-        networks = dict(hsize=settings['hidden'], dim=len(data.columns), noise_dim=settings['noise_dim'], low=low,
-                        high=high, **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
+        low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
+        generator = dict(hsize=settings['hidden'], dim=len(data.names), low=low, high=high,
+                         **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
+        networks = dict(generator, noise_dim=settings['noise_dim'])
         optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
-        gan = build_gan(*optimizers, **networks)
-        finite = tf.stack([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables()])
-        saver = tf.train.Saver(max_to_keep=None)
-        # Small networks gain little from a second thread, and the drawing process needs it more.
-        threads = 1 if max(settings['hidden']) <= 64 and len(data.columns) <= 64 else 0
-        sess = tf.Session(graph=graph, config=tf.ConfigProto(intra_op_parallelism_threads=threads))
-        sess.run(tf.global_variables_initializer())
-    return Session(sess, gan, optimizers, networks, saver, finite)
+        gan = build_gan(*optimizers, penalty=settings['penalty'], **networks)
+        weights = {v.op.name: v.read_value() for v in tf.global_variables()}
+        with tf.Session(config=session_config(settings['hidden'], len(data.names))) as sess:
+            sess.run(tf.global_variables_initializer())
+            yield Session(sess, gan, data.transform.from_networks(gan.G_sample), optimizers, networks, generator,
+                          weights)
 
 
 def block_trainer(session, settings, length):
-    """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots.
-
-    It is the compiled loop; the loop without XLA, with a notice, where XLA cannot compile; the tutorial's own way
-    under --step-by-step.
-    """
+    """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots:
+    the compiled loop, or the tutorial's own way under --step-by-step."""
     sess, gan, steps = session.sess, session.gan, (settings['d_steps'], settings['g_steps'])
     if settings['step_by_step']:
         return lambda X_batches, Z_batches: np.array([train_iteration(sess, gan, *batches, *steps)[:2]
                                                       for batches in zip(X_batches, Z_batches)], float)
-    for jit_compile in (True, False):
-        try:
-            with hushed():
-                run_loop = build_loop(*session.optimizers, length, settings['batch_size'], *steps, jit_compile,
-                                      **session.networks)
-                run_loop(sess, np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
-            return functools.partial(run_loop, sess)
-        except tf.errors.OpError as error:
-            if not jit_compile or isinstance(error, tf.errors.ResourceExhaustedError):
-                raise Failure(f'the training loop could not be built: {first_line(error)}') from error
-            say(f'XLA cannot compile the loop here, training goes on without it, slower ({first_line(error)})')
+    try:
+        run_loop = build_loop(*session.optimizers, length, settings['batch_size'], *steps,
+                              penalty=settings['penalty'], **session.networks)
+        run_loop(sess, np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+    except tf.errors.OpError as error:
+        raise Failure(f'the training loop could not be compiled ({first_line(error)}); '
+                      'give smaller networks or batches, or --step-by-step') from error
+    return functools.partial(run_loop, sess)
 
 
-def check_finite(session, losses, iteration, learning_rate):
-    """Raises Failure where a loss of the iterations up to `iteration`, or a variable after them, is not finite."""
-    bad = np.argwhere(~np.isfinite(losses))
-    if len(bad):
-        iteration -= len(losses) - int(bad[0][0])
-        what = ('discriminator loss', 'generator loss')[bad[0][1]]
-    else:
-        fine = session.sess.run(session.finite)
-        what = ', '.join(v.op.name for v, good in zip(tf.global_variables(), fine) if not good)
-    if what:
-        raise Failure(f'iteration {iteration}: {what} not finite; start anew with --overwrite and a --learning-rate '
-                      f'below {learning_rate:g}, with --normalize, or with another --seed')
+def diverged(iteration, what, settings):
+    """The Failure of a training that nothing can come of any more."""
+    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew with '
+                   f'--overwrite and a --learning-rate below {settings["learning_rate"]:g}, with --normalize, or with '
+                   'another --seed')
 
 
-def snapshot_iteration(session, settings, data, fixed, X_batch, Z_batch):
+def snapshot_iteration(run, X_batch, Z_batch):
     """An iteration step by step, with what its pictures and measures are made from.
 
     Returns the losses [1, 2], the arrays of the snapshot's file, mean D(x) on real and on generated samples, and
     generated samples [n, dim] to judge; samples are in the data's units.
     """
-    sess, gan, n = session.sess, session.gan, len(fixed['judged'])
+    sess, gan, *_ = session = run.session
+    fixed, settings, n = run.fixed, run.settings, len(run.fixed.drawn['real'])
     feed = {gan.X: X_batch, gan.Z: Z_batch}
     dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
                                              look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
-    generated = sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})
+    Z_shown = np.concatenate([Z_batch, fixed.Z])[:n]  # as many as real ones are drawn
+    generated = sess.run(session.samples, feed_dict={gan.Z: Z_shown})
     # Here the tutorial's part ends.
-    *logits, made = sess.run([gan.r_logits, gan.f_logits, gan.G_sample],
-                             feed_dict={gan.X: fixed['X'], gan.Z: fixed['Z']})
+    *logits, samples = sess.run([gan.r_logits, gan.f_logits, session.samples],
+                                feed_dict={gan.X: fixed.X, gan.Z: fixed.Z})
     r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
-    samples = data.from_networks(made)
-    arrays = dict(generated=data.from_networks(generated).astype(np.float32), features=np.array(features),
-                  decision=r_D[n:].astype(np.float32), mapping=samples[n:].astype(np.float32))
-    return np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:n].mean()), samples[:n]
+    arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
+                  decision=r_D[fixed.judged:].astype(np.float32), mapping=samples[JUDGED_ROWS:].astype(np.float32))
+    answers = r_D[:fixed.judged].mean(), f_D[:JUDGED_ROWS].mean()
+    return np.array([[dloss, gloss]], float), arrays, answers, samples[:JUDGED_ROWS]
 
+
+def take_snapshot(run, progress, X_batch, Z_batch):
+    """The iteration of a snapshot, with its file, its row of metrics.csv, and its generator if it is the best so far.
+    Returns the losses [1, 2]."""
+    losses, arrays, answers, samples = snapshot_iteration(run, X_batch, Z_batch)
+    check_losses(losses, progress.iteration, run.settings)
+    with whole_file(run.folder/(SNAPSHOT % progress.iteration)) as file:
+        np.savez(file, **arrays)
+    measured = sample_measures(samples, run.data, run.fixed.distance)
+    row = measure(progress.iteration, np.concatenate([*progress.recent, losses]), answers, arrays['features'], measured)
+    progress.recent.clear()
+    append_lines(run.folder/'metrics.csv',
+                 ([','.join(row)] if progress.iteration == 0 else [])
+                 + [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
+    add_event(run.events, row)
+    distance = measured['energy_distance']
+    if run.settings['keep'] == 'best' and distance is not None and not distance >= progress.best['energy_distance']:
+        progress.best = dict(iteration=progress.iteration, energy_distance=distance)
+        progress.best_weights = generator_weights(run.session.sess)
+    return losses
+
+
+def check_losses(losses, iteration, settings):
+    """Raises Failure where one of the losses [n, 2] of the iterations from this one on is beyond all bounds."""
+    bad = np.argwhere(~(np.abs(losses) < LARGEST_LOSS))
+    if len(bad):
+        which = ('the discriminator loss', 'the generator loss')[bad[0][1]]
+        raise diverged(iteration + int(bad[0][0]), which, settings)
+
+
+def train_blocks(run, progress, train_block, length, drawing):
+    """The training loop, from where `progress` stands to the end, with its log, its snapshots and its checkpoints."""
+    settings, every = run.settings, run.settings['snapshot_every']
+    pace, bar, began = CALL_SECONDS, None, progress.iteration  # pace: seconds an iteration takes, as far as is known
+    started, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + CHECKPOINT_EVERY
+    while progress.iteration < settings['iterations']:
+        iteration = progress.iteration
+        left = min(-iteration % every or 1, settings['iterations'] - iteration)  # a snapshot's iteration goes alone
+        n = min(left, length, max(1, int(CALL_SECONDS/pace)))
+        X_batches, Z_batches = draw_batches(run.data, run.streams, n, settings['batch_size'], settings['noise_dim'])
+        if iteration % every:
+            calling = time.perf_counter()
+            losses = train_block(X_batches, Z_batches)
+            pace = (time.perf_counter() - calling)/n
+            check_losses(losses, iteration, settings)
+            progress.recent.append(losses)
+        else:
+            losses = take_snapshot(run, progress, X_batches[0], Z_batches[0])
+            tell(drawing, 'draw')
+
+        rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
+        append_lines(run.folder/'loss_logs.csv', [*(['Iteration,Discriminator Loss,Generator Loss'] if not iteration
+                                                    else []), *('%d,%.9g,%.9g' % row for row in rows
+                                                                if row[0] % settings['log_every'] == 0)])
+        for row in rows:
+            if row[0] % settings['print_every'] == 0:
+                say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
+        progress.iteration += n
+        if bar:
+            bar.update(progress.iteration - began)
+        elif iteration % every:  # not before the first block has shown how long an iteration lasts
+            bar, began = progress_bar(settings['iterations'] - progress.iteration), progress.iteration
+        now = time.perf_counter()
+        progress.seconds = now - started
+        if now > next_save or progress.iteration == settings['iterations']:
+            save_checkpoint(run, progress)
+            next_save = now + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - now))
+
+
+def train_run(folder, settings, data, checkpoint=None):
+    """Trains from a checkpoint (None: from iteration 0) to the end and leaves the run's files. Returns the summary."""
+    times = [time.perf_counter()]
+    streams = make_streams(settings['seed'])
+    fixed = fixed_inputs(settings, data, streams)
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(open_session(settings, data, streams))
+        run = Run(folder, settings, data, streams, fixed, session)
+        describe(run)
+        progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
+                                   best_weights={})
+        if checkpoint:
+            progress = restore_checkpoint(run, checkpoint)
+            cut_logs(folder, settings, progress.iteration)
+            write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
+        run = run._replace(events=event_writer(folder))
+        (folder/'summary.json').unlink(missing_ok=True)
+        (folder/'snapshots').mkdir(exist_ok=True)
+        with whole_file(folder/'snapshots/data.npz') as file:
+            np.savez(file, **fixed.drawn)
+        drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
+        times.append(time.perf_counter())
+        row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
+        length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
+        train_block = block_trainer(session, settings, length)
+        times.append(time.perf_counter())
+        before = progress.seconds
+        train_blocks(run, progress, train_block, length, drawing)
+        times.append(time.perf_counter())
+
+        samples = deliver(run, progress, FINAL_ROWS)
+        rows = read_rows(folder/'metrics.csv')
+        run.events.close()
+        final = sample_measures(samples[:JUDGED_ROWS], data, fixed.distance)
+        if data.kept is not None:
+            final.update(floor=float(fixed.drawn['floor']), shuffled=float(fixed.drawn['shuffled']),
+                         nearness=nearness(samples, data))
+        finish_drawing(drawing)
+        times.append(time.perf_counter())
+        seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
+        seconds['training'] += before
+        claims = check_claims(rows, final)
+        summary = dict(claims=claims, final=final, verdict=verdict(final),
+                       advice=advice(settings, rows, data) if claims['samples_follow']['holds'] is False else None,
+                       settings=settings, versions=versions(),
+                       seconds=seconds, delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
+        write_json(folder/'summary.json', summary)
+    report(folder, settings, summary, drawing)
+    return dict(summary, samples=samples)
+
+
+def cut_logs(folder, settings, iteration):
+    """Takes both CSVs back to what they were before an iteration: a header, and a row of every so many iterations."""
+    ends = {folder/name: end_of_lines(folder/name, 1 + math.ceil(iteration/every)) for name, every in (
+        ('loss_logs.csv', settings['log_every']), ('metrics.csv', settings['snapshot_every']))}
+    for path, end in ends.items():
+        os.truncate(path, end)
+
+
+def deliver(run, progress, n):
+    """Leaves the generator that the run delivers as a SavedModel, and n of its samples, in bounded memory, the first
+    the same for every n. Returns the last block of at most FINAL_ROWS rows."""
+    data, settings = run.data, run.settings
+    weights = progress.best_weights or generator_weights(run.session.sess)
+    rng = make_streams(settings['seed'])['final']
+    with tf.Graph().as_default(), tf.Session() as sess:
+        Z = tf.placeholder(tf.float32, [None, settings['noise_dim']])
+        samples = data.transform.from_networks(generator(Z, **run.session.generator))
+        set_weights(sess, weights)
+        with whole_file(run.folder/'generated_samples.csv', 'w', encoding='utf-8') as file:
+            csv.writer(file, lineterminator='\n').writerow(data.names)
+            for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
+                rows = sess.run(samples, feed_dict={Z: sample_Z(FINAL_ROWS, settings['noise_dim'], rng)})
+                np.savetxt(file, rows[:n - first], data.formats, ',')
+        with tensorflow_errors(run.folder/'saved_model'), whole_folder(run.folder/'saved_model') as path:
+            tf.saved_model.simple_save(sess, str(path), {'Z': Z}, {'samples': samples})
+    return rows[:n - first]
+
+
+def event_writer(folder):
+    """Writes TensorBoard's file anew: the default graph, and what metrics.csv holds so far. Returns its writer."""
+    for path in (folder/'tensorboard').glob('events.out.tfevents.*'):
+        path.unlink()
+    with tensorflow_errors(folder/'tensorboard'):
+        writer = tf.summary.FileWriter(str(folder/'tensorboard'), tf.get_default_graph(), flush_secs=2)
+    for row in read_rows(folder/'metrics.csv') if (folder/'metrics.csv').exists() else []:
+        add_event(writer, row)
+    return writer
+
+
+def add_event(writer, row):
+    """A row of metrics.csv as scalars of TensorBoard."""
+    values = [tf.Summary.Value(tag=name, simple_value=value) for name, value in row.items()
+              if value is not None and name != 'Iteration']
+    writer.add_summary(tf.Summary(value=values), row['Iteration'])
+
+
+@contextlib.contextmanager
+def tensorflow_errors(path):
+    """Turns an error of TensorFlow about a file into the program's own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise Failure(f'{path} could not be written ({first_line(error)}); see to it, then --resume') from error
+
+
+# ------------------------------------------------------------------------------------------ the drawing process
 
 @contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws when told to through the pipe, and ends when that breaks."""
     drawing = subprocess.Popen([sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow'],
-                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True)
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    os.set_blocking(drawing.stdin.fileno(), False)  # training never waits for drawing
     try:
         yield drawing
-    except Failure:  # what led up to it is worth seeing
-        finish_drawing(drawing)
+    except BaseException as error:
+        if isinstance(error, Failure):  # what led up to it is worth seeing
+            finish_drawing(drawing)
+        else:
+            drawing.terminate()
         raise
     finally:
-        drawing.terminate()
         drawing.stdin.close()
         drawing.wait()
 
 
 def tell(drawing, word):
-    """Says a word to the drawing process. If it has died, training goes on; the end says what is missing."""
-    with contextlib.suppress(BrokenPipeError):
-        drawing.stdin.write(f'{word}\n'.encode())
+    """Says a word to the drawing process, if there is one, and if it lives and listens."""
+    if drawing:
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(drawing.stdin.fileno(), f'{word}\n'.encode())
 
 
 def finish_drawing(drawing):
-    """Waits for what is not drawn yet; the pipe stays open, for it to see that this process lives."""
-    tell(drawing, 'finish')
-    drawing.wait()
+    """Waits for what is not drawn yet; the pipe stays open, for the drawing process to see that this one lives."""
+    if drawing:
+        os.set_blocking(drawing.stdin.fileno(), True)
+        tell(drawing, 'finish')
+        drawing.stdout.readline()  # it says a word when all is drawn; at its death the pipe ends
 
 
-@contextlib.contextmanager
-def stoppable():
-    """Turns Ctrl-C and SIGTERM into `Stopped`, at once, or, while `.gently` is set, the first into `.asked`."""
-    stop = SimpleNamespace(gently=False, asked=None)
+# ----------------------------------------------------------------------------------------- starting and going on
 
-    def stopped(number, frame):
-        if not stop.gently or stop.asked:
-            raise Stopped(number)
-        stop.asked = number
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, stopped) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
+CHANGEABLE = 'iterations', 'pictures', 'print_every'  # on resuming; iterations may only grow
 
 
-def train_run(folder, settings, data, state, stop):
-    """Trains from `state` (None: from iteration 0) to the end and leaves the run's files. Returns the summary."""
-    began = time.perf_counter()
-    iterations, every, batch_size = (settings[name] for name in ('iterations', 'snapshot_every', 'batch_size'))
-    dim, noise_dim, rate = len(data.columns), settings['noise_dim'], settings['learning_rate']
-    streams = make_streams(settings['seed'])
-    fixed, distance, drawn = fixed_inputs(settings, data, streams)
-    pictures = frames(settings, dim)
-    of_the_run = [*pictures.values(), *(RUN_PICTURES if settings['pictures'] != 'none' else [])]
-
-    with contextlib.ExitStack() as stack:
-        session = open_session(settings, data, streams)
-        stack.enter_context(session.sess)  # and its graph
-        describe(folder, settings, data)
-        if state:  # nothing in the folder changes before it is known that the run can go on
-            restore_checkpoint(folder, session, streams, state)
-            go_back(folder, settings, state)
-        for name in {'snapshots', 'checkpoint', *map(os.path.dirname, pictures)}:
-            (folder/name).mkdir(exist_ok=True)
-        with whole_file(folder/'snapshots/data.npz') as file:
-            np.savez(file, **drawn)
-        for name in of_the_run:
-            (folder/name).unlink(missing_ok=True)  # of a run that was shorter
-        stack.callback(sweep, folder)
-        drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
-        if state:
-            iteration, trained, recent = state['iteration'], state['seconds'], [np.reshape(state['recent'], [-1, 2])]
-        else:
-            append_lines(folder/'loss_logs.csv', ['Iteration,Discriminator Loss,Generator Loss'])
-            append_lines(folder/'metrics.csv', [','.join(METRICS)])
-            iteration, trained, recent = 0, 0., []  # recent: losses since the last snapshot
-        built = time.perf_counter()
-        length = max(1, min(every - 1, iterations, int(BUFFER_BYTES/(4*batch_size*(dim + noise_dim)))))
-        train_block = block_trainer(session, settings, length)
-        compiled = time.perf_counter()
-
-        worker = stack.enter_context(ThreadPoolExecutor(1))  # draws batches and takes measures beside the training
-        measuring = []
-        pace = CALL_SECONDS  # an iteration takes, for all that is known before the first call
-
-        def draw(iteration):
-            """Batches for one call from this iteration on, and the streams' state before, from which to go on here."""
-            left = min(-iteration % every or 1, iterations - iteration)  # a snapshot's iteration goes alone
-            before = {use: streams[use].bit_generator.state for use in ('real', 'noise')}
-            n = min(left, length, max(1, int(CALL_SECONDS/pace)))
-            return before, *draw_batches(data, streams, n, batch_size, noise_dim)
-
-        def record(*shot):
-            row = measure(*shot, data, distance)
-            append_lines(folder/'metrics.csv', [','.join('' if x is None else f'{x:.9g}' for x in row)])
-
-        def checkpoint():
-            while measuring:
-                measuring.pop(0).result()
-            check_finite(session, [], iteration, rate)
-            save_checkpoint(folder, session, upcoming.result()[0], iteration, recent,
-                            trained + time.perf_counter() - compiled)
-
-        bar = progress_bar(iterations - iteration)
-        start, saved, saved_at = iteration, iteration if state else None, compiled
-        upcoming = worker.submit(draw, iteration)
-        stop.gently = True
-        while iteration < iterations and not stop.asked:
-            _, X_batches, Z_batches = upcoming.result()
-            n = len(X_batches)
-            upcoming = worker.submit(draw, iteration + n)
-            if iteration % every:
-                calling = time.perf_counter()
-                losses = train_block(X_batches, Z_batches)
-                pace = (time.perf_counter() - calling)/n
-                check_finite(session, losses, iteration + n, rate)
-                recent.append(losses)
-            else:
-                losses, arrays, judged, samples = snapshot_iteration(session, settings, data, fixed,
-                                                                     X_batches[0], Z_batches[0])
-                check_finite(session, losses, iteration + 1, rate)
-                with whole_file(folder/(SNAPSHOT % iteration)) as file:
-                    np.savez(file, **arrays)
-                measuring.append(worker.submit(record, iteration, np.concatenate([*recent, losses]), judged, samples,
-                                               arrays['features']))
-                recent.clear()
-                if len(measuring) > 8:  # snapshots come faster than they are measured: stopping must not take long
-                    measuring.pop(0).result()
-                if drawing:
-                    tell(drawing, 'draw')
-
-            rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
-            append_lines(folder/'loss_logs.csv', ['%d,%.9g,%.9g' % row for row in rows
-                                                  if row[0] % settings['log_every'] == 0])
-            for row in rows:
-                if row[0] % settings['print_every'] == 0:
-                    say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
-            iteration += n
-            if bar:
-                bar.update(iteration - start)
-            if time.perf_counter() - saved_at > CHECKPOINT_EVERY:
-                checkpoint()
-                saved, saved_at = iteration, time.perf_counter()
-        if saved != iteration:
-            checkpoint()
-        stop.gently = False
-        if stop.asked:
-            raise Stopped(stop.asked)
-
-        finished = time.perf_counter()
-        samples = write_samples(folder/'generated_samples.csv', session, data, settings, FINAL_ROWS)
-        if drawing:
-            finish_drawing(drawing)
-        rows = read_rows(folder/'metrics.csv')
-        final = sample_measures(samples[:JUDGED_ROWS], data, distance)
-        summary = dict(claims=judge(rows, final['energy_distance']), final=final, settings=settings,
-                       versions=versions(), seconds=dict(
-                           set_up=built - began, compile=compiled - built, training=trained + finished - compiled,
-                           pictures=time.perf_counter() - finished))
-        write_json(folder/'summary.json', summary)
-    expected = [*of_the_run, *(name % i for i in numbered(folder, SNAPSHOT) for name in pictures)]
-    report(folder, settings, summary, [name for name in expected if not (folder/name).exists()])
-    return dict(summary, samples=samples)
-
-
-def run(given):
-    """What the command does, for flags as `parse` returns them. Returns the summary, with samples if it trained."""
-    folder = Path(given.get('output', DEFAULTS['output']))
-    flag = '--resume' if given.get('resume') else '--sample' if 'sample' in given else None
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(stoppable())
-        if flag:  # before the lock, for there may be no folder; and again below, for it may have changed
-            recall(given, folder, flag)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(locked(folder))
-        if flag == '--sample':
-            return sample_only(folder, recall(given, folder, flag), given['sample'])
+@np.errstate(all='ignore')  # the program looks itself for what is not finite
+def run_command(argv, array=None):
+    """What the command does, for the words after its name; `array` stands in for a file of --data. Returns the
+    summary, with samples if it trained."""
+    options = parse(argv)
+    folder = Path(options['output'])
+    flag = next((f'--{name}' for name in ('resume', 'sample') if options[name]), None)
+    if flag and not (folder/'settings.json').exists():
+        raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
+    if not flag:
+        settings, data = new_run(argv, array)
+        check_folder(folder, options['overwrite'])
         try:
-            return resume(given, folder, stop) if flag else train_run(folder, *start_anew(given, folder), None, stop)
-        except Stopped:
-            state = read_state(folder)
-            saved = f'saved at iteration {state["iteration"]}' if state else 'nothing was saved yet'
-            say(f'\nStopped, {saved}. Go on with: {command("gan_quadratic.py", "--resume", "--output", folder)}')
-            raise
+            folder.mkdir(parents=True, exist_ok=True)
+        except NotADirectoryError as error:
+            raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
+    with locked(folder):
+        if flag == '--sample':
+            return sample_only(folder, recall(argv, folder, flag), options['sample'])
+        if flag == '--resume':
+            return resume(folder, recall(argv, folder, flag), options['data'] if array is None else array)
+        check_folder(folder, options['overwrite'])
+        if (folder/'summary.json').exists():
+            say(f'Replacing the finished run in {folder}.')
+        discard(folder)
+        write_json(folder/'settings.json', settings)
+        return train_run(folder, settings, data)
 
 
-def resume(given, folder, stop):
+def new_run(argv, array):
+    """Settings and data of a new run: the user's flags before what suits the data before the defaults."""
+    options = parse(argv)
+    rows, names, image = find_rows(options['data'] if array is None else array, options['columns'])
+    suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
+              else table_flags(*rows.shape))
+    settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
+    settings.update(fingerprint=fingerprint(rows),
+                    suited=sorted(name for name, value in suited.items() if settings[name] == value))
+    if array is not None:
+        settings['data'] = 'an array'
+    elif options['data'] not in BUILT_IN:
+        settings['data'] = str(Path(options['data']).resolve())
+    data = make_data(settings, rows, names, image)
+    for name, column in zip(data.names, [] if image or rows is None or len(rows) < 10 else rows.T):
+        if (column == np.round(column)).all() and (np.diff(column) > 0).all():
+            say(f'Note        column {name!r} looks like an index: whole numbers that rise from row to row')
+    return settings, data
+
+
+def check_folder(folder, overwrite):
+    """Raises UsageError where a new run in this folder would destroy an unfinished run, or files of the user's."""
+    try:
+        present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
+    if 'settings.json' in present and holds_run(folder):
+        if 'summary.json' not in present and not overwrite:
+            raise UsageError(f'argument --output: {folder} holds an unfinished run; go on with it by --resume '
+                             'or discard it by --overwrite')
+        return
+    own = {'settings.json', *(name.split('/')[0] for name in RUN_FILES + FRAMES + FOLDERS)}
+    taken = sorted(name for name in present if name in own or name.startswith('checkpoint'))
+    if taken:
+        raise UsageError(f'argument --output: {folder/taken[0]} is not of a run, and a run would write there; '
+                         'give another --output')
+
+
+def holds_run(folder):
+    """Is the settings.json of a folder that of a run, whole or damaged?"""
+    try:
+        return 'fingerprint' in read_json(folder/'settings.json')
+    except Failure:
+        return True
+
+
+def recall(argv, folder, flag):
+    """The recorded settings of the run in this folder, with what may change on resuming as the user's flags say.
+    Raises UsageError where a flag contradicts them."""
+    recorded = read_json(folder/'settings.json')
+    options = parse(argv, **recorded)
+    if recorded.keys() != {*parse([]).keys(), 'fingerprint', 'suited'} - {*NOT_RECORDED}:
+        raise damaged(folder/'settings.json')
+    for name, value in recorded.items():
+        changeable = flag == '--resume' and (
+            name in CHANGEABLE and (name != 'iterations' or options[name] > value)
+            or name == 'data' and recorded['fingerprint'])
+        if options[name] != value and not changeable:
+            raise UsageError(f'argument --{name.replace("_", "-")}: {options[name]} contradicts {value} of the run in '
+                             f'{folder}; leave it out, or give another --output')
+    return {name: options[name] for name in recorded}
+
+
+def resume(folder, settings, source):
     """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
-    recorded, state = recall(given, folder, '--resume'), read_state(folder)
-    settings = {**recorded, **{name: given[name] for name in CHANGEABLE if name in given}}
+    recorded, checkpoint = read_json(folder/'settings.json'), read_checkpoint(folder)
     summary = read_json(folder/'summary.json')
     if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
         say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
         return summary
-    data = recall_data(settings)
-    if not state:
+    if settings['fingerprint'] and isinstance(source, str):
+        source = settings['data']
+    rows, names, image = find_rows(source if settings['fingerprint'] else settings['data'], settings['columns'])
+    if fingerprint(rows) != settings['fingerprint']:
+        raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
+    if not checkpoint:
         discard(folder)
         write_json(folder/'settings.json', settings)
-    say(f'Going on from iteration {state["iteration"]}.' if state else 'Nothing was saved: starting from iteration 0.')
-    return train_run(folder, settings, data, state, stop)
+    say(f'Going on from iteration {checkpoint.iteration}.' if checkpoint
+        else 'Nothing was saved: starting from iteration 0.')
+    return train_run(folder, settings, make_data(settings, rows, names, image), checkpoint)
 
 
 def sample_only(folder, settings, n):
-    """`--sample N`: writes N samples of the trained generator, without training."""
-    state = read_state(folder)
-    if not state:
+    """`--sample N`: writes N samples of the trained generator, without training and without the user's data."""
+    checkpoint, stored = read_checkpoint(folder), read_npz(folder/'snapshots/data.npz')
+    if not checkpoint or not stored:
         raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
-    data, streams = recall_data(settings), make_streams(settings['seed'])
-    session = open_session(settings, data, streams)
-    with session.sess:  # and its graph
-        restore_checkpoint(folder, session, streams, state)
-        write_samples(folder/'generated_samples.csv', session, data, settings, n)
-    say(f'{n} samples of the generator after {state["iteration"]} iterations are in {folder/"generated_samples.csv"}')
+    kind = Quantile if 'scores' in stored else Affine
+    data = Data(None, None, stored['names'].tolist(), *stored['range'], kind(*(stored[name] for name in kind._fields)),
+                formats=stored['formats'].tolist())
+    streams = make_streams(settings['seed'])
+    with open_session(settings, data, streams) as session:
+        run = Run(folder, settings, data, streams, None, session)
+        progress = restore_checkpoint(run, checkpoint)
+        deliver(run, progress, n)
+    say(f'{n} samples of the generator after {progress.best.get("iteration", progress.iteration - 1) + 1} iterations '
+        f'are in {folder/"generated_samples.csv"}')
 
 
 # ----------------------------------------------------------------------------------------------- what is said
-
-CHATTER = re.compile(rb'WARNING: All log messages before absl|[IW]\d{4} |\d{4}-\d\d-\d\d \S+ [IW] |'
-                     rb'.*oneDNN custom operations|'
-                     rb'.*[Cc]ould not find cuda|.*failed call to cuInit|.*Unable to register cu|'
-                     rb'.*TF-TRT Warning|.*rebuild TensorFlow with|.*could not find a CUDA|'
-                     rb'\t \[\[\{\{node |Hint: If you want to see a list of allocated|\s*$')
-
-
-@contextlib.contextmanager
-def hushed():
-    """Keeps TensorFlow's chatter (oneDNN, CUDA, deprecations) off stderr meanwhile; passes on all else, such as errors.
-
-    Its C++ side writes past Python and, before it has started, past its own log level; so what it writes is sifted.
-    """
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')
-    logger = logging.getLogger('tensorflow')
-    level = logger.level
-    try:
-        said, stderr = tempfile.TemporaryFile(), os.dup(2)
-    except OSError:  # nowhere to keep what is said, or no stderr
-        yield
-        return
-    os.dup2(said.fileno(), 2)
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        with said, contextlib.suppress(OSError):
-            said.seek(0)
-            os.write(2, b''.join(line for line in said if not CHATTER.match(line)))
-
 
 def say(line, bar=None, file=None):
     """Prints a line, in place of the progress bar; where nobody reads any more (a closed pipe), into the void."""
@@ -1302,8 +1671,8 @@ def say(line, bar=None, file=None):
 
 
 def progress_bar(iterations):
-    """Keras's progress bar with the remaining time, None where the output is no terminal."""
-    watched = sys.stdout and sys.stdout.isatty() and iterations
+    """Keras's progress bar with the remaining time, None where the output is no terminal that could draw it."""
+    watched = sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb' and iterations
     return tf.keras.utils.Progbar(iterations, unit_name='iteration') if watched else None
 
 
@@ -1319,12 +1688,18 @@ def versions():
     return dict(python=platform.python_version(), tensorflow=tf.version.VERSION, **packages)
 
 
-def describe(folder, settings, data):
+def describe(run):
     """Says what runs; its graph is the default graph."""
-    hidden, dim = settings['hidden'], len(data.columns)
-    own = ', '.join(name.replace('_', '-') for name in settings['own'])
-    say(f'Data        {settings["data"]}, {dim} columns, {"standardised" if settings["normalize"] else "as they are"}'
-        + (f' (chosen for such data: {own})' if own else ''))
+    settings, data = run.settings, run.data
+    hidden, dim = settings['hidden'], len(data.names)
+    suited = ', '.join(name.replace('_', '-') for name in settings['suited'])
+    seen = {None: 'as they are', 'standard': 'standardised', 'quantile': 'as normal scores'}[settings['normalize']]
+    say(f'Data        {settings["data"]}, {dim} columns, {seen}'
+        + (f' (chosen for such data: {suited})' if suited else ''))
+    if data.rows is not None:
+        kept = f'{len(data.kept)} rows are kept back to judge by' if data.kept is not None else (
+            'too few to keep any back, so quality cannot be judged, and the last generator is delivered')
+        say(f'Rows        {len(data.rows)} to train on; {kept}')
     networks = []
     for name, sizes in (('Generator', [settings['noise_dim'], *hidden, dim]), ('Discriminator', [dim, *hidden, 2, 1])):
         count = sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
@@ -1333,122 +1708,33 @@ def describe(folder, settings, data):
     if settings['pictures'] == 'all' and dim != 2:
         say('Pictures    without decision and mapping, which need data of two columns')
     say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
-        '{learning_rate:g}, seed {seed}'.format(**settings))
-    say(f'Output      {folder}')
+        '{learning_rate:g}, R1 penalty {penalty:g}, seed {seed}'.format(**settings))
+    say(f'Output      {run.folder}')
 
 
-def report(folder, settings, summary, missing):
+def report(folder, settings, summary, drawing):
     """Says at the end what came out and where it is."""
     final = {name.replace('_', ' '): value for name, value in summary['final'].items() if value is not None}
     if final:
-        say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items()))
+        say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items())
+            + f' (generator of iteration {summary["delivered_iteration"]})')
     say('Time        ' + ', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
     verdicts = {True: 'holds', False: 'FAILS', None: 'undefined'}
     for claim in summary['claims'].values():
         figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
         say(f'{verdicts[claim["holds"]]:<12}{claim["claim"]} ({figures})')
-    if settings['pictures'] != 'none':
+    for title, sentence in ('Verdict', summary['verdict']), ('Try', summary['advice']):
+        if sentence:
+            say(f'{title:<12}{sentence}')
+    if drawing:
         say(f'Pictures    are in {folder}; start with training_loss.png, iterations.gif and feature_transform.gif')
-    if missing:
-        say(f'{len(missing)} pictures are missing, from {missing[0]} on; draw them by: '
-            f'{command("plotting.py", folder)}', file=sys.stderr)
-
-
-def command(script, *words):
-    """A command line to paste that runs one of the two scripts, by this Python."""
-    python = sys.executable or 'python'
-    python = os.path.relpath(python) if python.startswith(os.getcwd() + os.sep) else python
-    return shlex.join([python, os.path.relpath(Path(__file__).with_name(script)), *map(str, words)])
+        if drawing.returncode:
+            say(f'Some pictures are missing; draw them by: python plotting.py {folder}', file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------- command line
 
-def numbers(kind, low, high, metavar='N', **words):
-    """argparse's words for a flag that takes numbers of a kind, int or float, from low to high."""
-    def number(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            form = 'd' if kind is int else 'g'
-            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {"whole " if kind is int else ""}number '
-                                             f'from {low:{form}} to {high:{form}}')
-        return value
-    return dict(type=number, metavar=metavar, **words)
-
-
-def one_of(names, metavar='NAME'):
-    """argparse's words for a flag that takes one of these names."""
-    def name(text):
-        if text not in names:
-            raise argparse.ArgumentTypeError(f'{text!r} is not known{nearest(text, names)}; '
-                                             f'allowed are {", ".join(names)}')
-        return text
-    return dict(type=name, metavar=metavar)
-
-
-def nearest(text, names):
-    """', did you mean X?' for a name that is near, '' where none is."""
-    near = difflib.get_close_matches(text, names, 1)
-    return f', did you mean {near[0]}?' if near else ''
-
-
-def name_or_file(text):
-    """The type of --data: a name as it is, a file by its full path."""
-    names = [*DISTRIBUTIONS, *KERAS_DATASETS]
-    if text in names:
-        return text
-    if not os.path.exists(text):  # False also of a name too long to be one
-        raise argparse.ArgumentTypeError(f'{text!r} is no file and no known distribution{nearest(text, names)}; '
-                                         f'allowed are {", ".join(names)}, or a .csv, .npy or .npz file')
-    return str(Path(text).resolve())
-
-
-SWITCH, EVERY = dict(action='store_true'), numbers(int, 1, 10**9)
-FLAGS = {  # group -> lines of: flag, default, argparse's further words, meaning
-    'data': [
-        ('--data', 'quadratic', dict(type=name_or_file, metavar='NAME or FILE'),
-         f'a distribution ({", ".join([*DISTRIBUTIONS, *KERAS_DATASETS])}), or a .csv, .npy or .npz file of rows'),
-        ('--scale', 100., numbers(float, 1e-6, 1e6, 'WIDTH'), 'width of the x range of the curves'),
-        ('--normalize', False, dict(action=argparse.BooleanOptionalAction),
-         'train on standardised data; all data but quadratic switch it on'),
-    ],
-    'networks': [
-        ('--hidden', [16, 16], numbers(int, 1, 4096, nargs='+'), 'units of the hidden layers of both networks'),
-        ('--activation', 'leaky_relu', one_of(ACTIVATIONS), 'of the hidden layers: ' + ', '.join(ACTIVATIONS)),
-        ('--layer', 'dense', one_of(LAYERS), 'kind of hidden layer: ' + ', '.join(LAYERS)),
-        ('--output-mapping', 'linear', one_of(OUTPUT_MAPPINGS),
-         "of the generator's last layer: linear, or tanh over the data's range"),
-        ('--noise-dim', 2, numbers(int, 1, 4096), 'width of the noise Z'),
-    ],
-    'training': [
-        ('--iterations', 100001, EVERY, 'one more than a multiple of --snapshot-every draws the last one too'),
-        ('--batch-size', 256, numbers(int, 1, 10**5), 'real samples, and noise vectors, in an iteration'),
-        ('--d-steps', 1, numbers(int, 1, 1000), 'updates of the discriminator per iteration'),
-        ('--g-steps', 1, numbers(int, 1, 1000), 'updates of the generator per iteration'),
-        ('--learning-rate', 0.001, numbers(float, 1e-12, 1000, 'RATE'), 'of RMSProp, in both networks'),
-        ('--seed', 0, numbers(int, 0, 2**32 - 1), 'fixes everything random'),
-        ('--step-by-step', False, SWITCH, 'train as the tutorial does, one sess.run a step'),
-    ],
-    'what is reported': [
-        ('--log-every', 10, EVERY, 'iterations between rows of the loss log'),
-        ('--snapshot-every', 1000, EVERY, 'iterations between snapshots (pictures, measures)'),
-        ('--print-every', 1000, EVERY, 'iterations between printed lines; 1 prints them all, as the tutorial does'),
-        ('--pictures', 'article', one_of(('article', 'all', 'none'), 'SET'),
-         "article: the tutorial's; all: also D's updates, its map of the plane, and the generator's mapping; none"),
-    ],
-    'the output folder': [
-        ('--output', 'outputs', dict(metavar='DIR'), 'where a run writes'),
-        ('--resume', False, SWITCH, 'go on with the run found there'),
-        ('--overwrite', False, SWITCH, 'discard the unfinished run found there'),
-        ('--sample', None, numbers(int, 1, 10**7), 'no training: write N samples of the trained generator'),
-    ],
-}
-DEFAULTS = {flag[2:].replace('-', '_'): default for lines in FLAGS.values() for flag, default, _, _ in lines}
-NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
-CHANGEABLE = 'iterations', 'pictures', 'print_every'  # on resuming; iterations may only grow
 EXAMPLES = """examples:
   python gan_quadratic.py
   python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion
@@ -1462,64 +1748,132 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
+def number(kind, low, high):
+    """The argparse type of a number, int or float, from low to high."""
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            form = 'd' if kind is int else 'g'
+            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {"whole " if kind is int else ""}number '
+                                             f'from {low:{form}} to {high:{form}}')
+        return value
+    return convert
+
+
 def make_parser():
-    """The command line's parser; what it returns holds only the flags that were given."""
+    """The command line's parser, in which every setting stands with its default and its meaning."""
     parser = Parser('gan_quadratic.py', description='Trains a simple GAN to draw points of y = 10 + x^2, and leaves '
                     'pictures of how it learns.', epilog=EXAMPLES, allow_abbrev=False,
-                    formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS)
-    for title, lines in FLAGS.items():
-        group = parser.add_argument_group(title)
-        for flag, default, words, meaning in lines:
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def group(title):
+        add = parser.add_argument_group(title).add_argument
+
+        def flag(name, default, meaning, **words):
             shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            plain = default is None or default is False
-            group.add_argument(flag, help=meaning if plain else f'{meaning} (default: {shown})', **words)
+            add(name, default=default, help=meaning + (f' (default: {shown})' if shown else ''), **words)
+        return flag
+    every, switch = dict(type=number(int, 1, 10**9), metavar='N'), dict(action='store_true')
+    steps = dict(type=number(int, 1, 1000), metavar='N')
+
+    flag = group('data')
+    flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table of yours: '
+         f'{", ".join(TABLES + ARRAYS)}', metavar='NAME or FILE')
+    flag('--columns', None, 'the columns of your table to learn, by name or by number from 1', nargs='+',
+         metavar='NAME')
+    flag('--scale', 100., 'width of the x range of the curves', type=number(float, 1e-6, 1e6), metavar='WIDTH')
+    flag('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
+         'each a standard normal through its own distribution function; all data but quadratic switch it on',
+         nargs='?', const='standard', choices=('standard', 'quantile'))
+    flag('--no-normalize', None, 'the networks see data as they are', action='store_const', const=None,
+         dest='normalize')
+
+    flag = group('networks')
+    flag('--hidden', [16, 16], 'units of the hidden layers of both networks', type=number(int, 1, 4096), nargs='+',
+         metavar='N')
+    flag('--activation', 'leaky_relu', 'of the hidden layers: ' + ', '.join(ACTIVATIONS), choices=ACTIVATIONS,
+         metavar='NAME')
+    flag('--layer', 'dense', 'kind of hidden layer: ' + ', '.join(LAYERS), choices=LAYERS, metavar='NAME')
+    flag('--output-mapping', 'linear', "of the generator's last layer: linear, or tanh over the data's range",
+         choices=OUTPUT_MAPPINGS, metavar='NAME')
+    flag('--noise-dim', 2, 'width of the noise Z', type=number(int, 1, 4096), metavar='N')
+
+    flag = group('training')
+    flag('--iterations', 100001, 'one more than a multiple of --snapshot-every draws the last one too', **every)
+    flag('--batch-size', 256, 'real samples, and noise vectors, in an iteration', type=number(int, 1, 10**5),
+         metavar='N')
+    flag('--d-steps', 1, 'updates of the discriminator per iteration', **steps)
+    flag('--g-steps', 1, 'updates of the generator per iteration', **steps)
+    flag('--learning-rate', 0.001, 'of RMSProp, in both networks', type=number(float, 1e-12, 1000), metavar='RATE')
+    flag('--penalty', 0., 'R1 gradient penalty of the discriminator', type=number(float, 0, 1e6), metavar='GAMMA')
+    flag('--keep', 'last', 'the generator to deliver: of the last iteration, or best, of the snapshot nearest to rows '
+         'that were kept back', choices=('last', 'best'))
+    flag('--seed', 0, 'fixes everything random', type=number(int, 0, 2**32 - 1), metavar='N')
+    flag('--step-by-step', False, 'train as the tutorial does, one sess.run a step', **switch)
+
+    flag = group('what is reported')
+    flag('--log-every', 10, 'iterations between rows of the loss log', **every)
+    flag('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', **every)
+    flag('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', **every)
+    flag('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
+         "generator's mapping; none", choices=('article', 'all', 'none'))
+
+    flag = group('the output folder')
+    flag('--output', 'outputs', 'where a run writes', metavar='DIR')
+    flag('--resume', False, 'go on with the run found there', **switch)
+    flag('--overwrite', False, 'discard the unfinished run found there', **switch)
+    flag('--sample', None, 'no training: write N samples of the trained generator', type=number(int, 1, 10**7),
+         metavar='N')
     return parser
 
 
-def parse(argv):
-    """The flags that the user gave, by name. Raises UsageError where they cannot be meant."""
+def parse(argv, **suited):
+    """Every option by its name: as given in argv, or else as `suited`, or else its default. Raises UsageError."""
     parser = make_parser()
-    given, unknown = parser.parse_known_args(argv)
-    given = vars(given)
-    if unknown:
-        flags = [flag for lines in FLAGS.values() for flag, *_ in lines]
-        raise UsageError(f'unrecognized arguments: {" ".join(unknown)}{nearest(unknown[0], flags)}')
-    data = given.get('data')
+    parser.set_defaults(**suited)
+    options = vars(parser.parse_args(argv))
+    plain = DISTRIBUTIONS.get(options['data'])
     for one, other, clash in (
-            ('--resume', '--overwrite', given.get('resume') and given.get('overwrite')),
-            ('--sample', '--resume', 'sample' in given and given.get('resume')),
-            ('--sample', '--overwrite', 'sample' in given and given.get('overwrite')),
-            ('--scale', f'--data {data}', 'scale' in given and data and not
-             (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled)),
-            ('--activation', '--layer maxout', 'activation' in given and given.get('layer') == 'maxout')):
+            ('--resume', '--overwrite', options['resume'] and options['overwrite']),
+            ('--sample', '--resume', options['sample'] and options['resume']),
+            ('--sample', '--overwrite', options['sample'] and options['overwrite']),
+            ('--columns', f'--data {options["data"]}', options['columns'] and options['data'] in BUILT_IN),
+            ('--scale', f'--data {options["data"]}', options['scale'] != 100 and not (plain and plain.scaled)),
+            ('--activation', '--layer maxout',
+             options['layer'] == 'maxout' and options['activation'] != 'leaky_relu')):
         if clash:
             raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
-    output = Path(given.get('output', DEFAULTS['output']))
-    try:
-        os.scandir(output).close()  # of a file, an error
-    except OSError as error:  # what is not there yet will be made
-        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise UsageError(f'argument --output: {output}: {error.strerror}; give a folder') from None
-    return given
+    if not options['output'].strip():
+        raise UsageError(f'argument --output: {options["output"]!r} names no folder; give one, . for this one')
+    return options
 
 
 def train(**flags):
     """Runs what the command runs, from a notebook or another program: train(iterations=2001, output='demo').
 
-    Each flag by its name with underscores: lists for several values, True and False for switches. Returns what
-    summary.json holds and, where it trained, `samples` [10000, dim], the rows of generated_samples.csv in the data's
-    units; None with `sample=N`, which only writes the file. Raises UsageError (a ValueError) where the command would
-    exit with 2, Failure or OSError where with 1, Stopped (a KeyboardInterrupt) on Ctrl-C.
+    Each flag by its name with underscores: lists for several values, True and False for switches; `data` may also be
+    an array [n, dim], or of images. Returns what summary.json holds and, where it trained, `samples` [10000, dim], the
+    rows of generated_samples.csv in the data's units; None with `sample=N`, which only writes the file. Raises
+    UsageError (a ValueError) where the command would exit with 2, Failure or OSError where with 1.
     """
+    array = flags.pop('data') if isinstance(flags.get('data'), np.ndarray) else None
     argv = []
     for name, value in flags.items():
         flag = '--' + name.replace('_', '-')
-        if value is False and name == 'normalize':
+        if name == 'normalize' and value is False:
             argv.append('--no-normalize')
         elif value is not False and value is not None:
-            values = [] if value is True else value if isinstance(value, (list, tuple)) else [value]
+            values = [] if value is True else value if isinstance(value, (list, tuple, np.ndarray)) else [value]
             argv += [flag, *map(str, values)]
-    return run(parse(argv))
+    return run_command(argv, array)
+
+
+def interrupted(number, frame):
+    """The handler of SIGTERM: as Ctrl-C, with another exit status."""
+    raise KeyboardInterrupt(number)
 
 
 def main(argv=None):
@@ -1527,18 +1881,22 @@ def main(argv=None):
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        run(parse(argv))
+        signal.signal(signal.SIGTERM, interrupted)
+        run_command(argv)
         return 0
-    except Stopped as stopped:
-        return 128 + stopped.args[0]
+    except KeyboardInterrupt as stopped:
+        folder = Path(parse(argv)['output'])
+        status, line = 128 + (stopped.args or [signal.SIGINT])[0], 'stopped; ' + (
+            f'go on with: python gan_quadratic.py --resume --output {folder}' if (folder/'settings.json').exists()
+            else 'nothing was saved yet')
     except UsageError as error:
         status, line = 2, f'error: {error}'
     except Failure as failure:
         status, line = 1, str(failure)
     except OSError as error:
-        what = error.filename or 'the output folder'
-        status, line = 1, f'{what}: {error.strerror or error}; see to it, then --resume'
+        status, line = 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
     except MemoryError:
         status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
     say(f'gan_quadratic.py: {line}', file=sys.stderr)

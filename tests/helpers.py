@@ -2,6 +2,7 @@
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,29 +90,21 @@ def decode_arrays(path):
         dict(arrays)
 
 
-def decode_state(path):
-    """Raises an error unless a checkpoint's state and the variables that belong to it can be read."""
-    state = json.loads(path.read_text())
-    if 'model' in state:
-        reader = gan_quadratic.tf.train.load_checkpoint(str(path.with_name(state['model'])))
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
-
-
 DECODERS = {'.csv': decode_csv, '.png': decode_picture, '.gif': decode_picture, '.npz': decode_arrays,
-            '.json': decode_state}
+            '.json': lambda path: json.loads(path.read_text())}
 
 
 def files(folder):
-    """Every file below a folder: path relative to it -> bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+    """Every file below a folder: path relative to it, without the time in the names of TensorBoard's -> bytes."""
+    return {re.sub('tfevents.*', 'tfevents', str(path.relative_to(folder))): path.read_bytes()
+            for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
 def decode_everything(folder, temporary=False):
     """What is wrong with the files of a folder, a line each. `temporary`: may .tmp files lie there (after a kill)?"""
     wrong = []
     for path in sorted(folder.rglob('*')):
-        if path.suffix == '.tmp' or '.tempstate' in path.name:
+        if path.suffix in ('.tmp', '.new', '.old'):
             wrong += [] if temporary else [f'{path.name} was left behind']
         elif path.suffix in DECODERS:
             try:

@@ -289,13 +289,61 @@ def test_tanh_mapping_stays_within_the_range(graph):
     assert (rows >= [-50.001, 9.99]).all() and (rows <= [50.001, 2510.01]).all() and np.ptp(rows[:, 0]) > 90
 
 
-def test_where_xla_cannot_compile_training_goes_on_without(tmp_path, monkeypatch, capsys):
-    def uncompilable(x):  # a Python function inside the graph, which XLA does not know
-        zeros = tf.numpy_function(np.zeros_like, [x], 'float32')
-        zeros.set_shape(x.shape)
-        return tf.nn.leaky_relu(x) + tf.stop_gradient(zeros)
-    monkeypatch.setitem(ACTIVATIONS, 'leaky_relu', uncompilable)
-    results = program.train(iterations=21, snapshot_every=20, pictures='none', output=str(tmp_path), batch_size=16)
-    notices = [line for line in capsys.readouterr().out.splitlines() if 'XLA' in line]
-    assert len(notices) == 1 and 'without it' in notices[0]
-    assert results['samples'].shape == (10000, 2)
+# -------------------------------------------------------------------------------------- penalty, narrow products
+
+def reference_penalty(D, X, gamma):
+    """gamma/2 times the mean squared norm of the gradient of D's logit by its input, in NumPy."""
+    D.forward(X, DISCRIMINATOR)
+    _, gradients = D.backward(np.ones([len(X), 1]))
+    return gamma/2*np.mean(np.sum(gradients**2, axis=1))
+
+
+def test_the_penalty_and_its_gradients_follow_the_reference(graph):
+    gan = build_gan(hsize=[5, 4], dim=3, noise_dim=2)
+    penalty = program.gradient_penalty(gan, 3.)
+    kernels = variables('GAN/Discriminator')[::2]
+    X = np.random.default_rng(0).normal(size=[20, 3])
+    with started() as sess:
+        value, gradients = sess.run([penalty, tf.gradients(penalty, kernels)], {gan.X: X})
+        D = Reference(sess.run(variables('GAN/Discriminator')))
+    assert value == pytest.approx(reference_penalty(D, X, 3.), rel=1e-5) and value > 0.01
+    for kernel, gradient in zip(D.layers[::2], gradients):
+        for index in np.ndindex(kernel.shape):  # by finite differences, in double precision
+            kernel[index] += 1e-6
+            more = reference_penalty(D, X, 3.)
+            kernel[index] -= 2e-6
+            less = reference_penalty(D, X, 3.)
+            kernel[index] += 1e-6
+            assert gradient[index] == pytest.approx((more - less)/2e-6, rel=1e-3, abs=1e-6)
+
+
+def test_the_loop_trains_with_the_penalty_as_step_by_step_does():
+    loop, steps = (losses_of(way, n=12, groups=(12,), penalty=5.) for way in ('no XLA', 'step by step'))
+    np.testing.assert_allclose(loop, steps, rtol=1e-4)
+    without = losses_of('no XLA', n=12, groups=(12,))
+    assert loop[0, 0] == pytest.approx(without[0, 0], rel=1e-6)  # the loss that is reported is the tutorial's
+    assert np.abs(loop[1:] - without[1:]).max() > 1e-3            # and yet D learned otherwise
+
+
+@pytest.mark.parametrize('units', [1, 2, 3])
+def test_a_product_has_the_gradients_of_matmul(units, graph):
+    """Also the second ones, of which the penalty is made."""
+    rng = np.random.default_rng(0)
+    x, kernel = (tf.constant(rng.normal(size=shape), 'float32') for shape in ([7, 4], [4, units]))
+
+    def gradients(multiply):
+        y = tf.reduce_sum(tf.tanh(multiply(x, kernel))**2)
+        first = tf.gradients(y, [x, kernel])
+        return [y, *first, *tf.gradients(tf.reduce_sum(first[0]**2), [x, kernel])]
+    with tf.Session() as sess:
+        for ours, theirs in zip(sess.run(gradients(program.product)), sess.run(gradients(tf.matmul))):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_where_networks_run(graph):
+    """Small ones on one thread and on no GPU, whatever there is; larger ones where TensorFlow puts them."""
+    small, wide, many = (program.session_config(*words) for words in (([16, 64], 64), ([65], 2), ([16], 65)))
+    assert small.device_count['GPU'] == 0 and 'GPU' in small.device_count and small.intra_op_parallelism_threads == 1
+    for config in wide, many:
+        assert 'GPU' not in config.device_count and config.intra_op_parallelism_threads == 0
+        assert config.gpu_options.allow_growth

@@ -4,8 +4,13 @@ import math
 import numpy as np
 import pytest
 
-from gan_quadratic import (CLAIMS, METRICS, coverage, curve_residual, energy_distance_to, get_y, judge, mean_distance,
-                           sample_data)
+from gan_quadratic import (advice, check_claims, coverage, curve_residual, energy_distance_to, get_y, make_data,
+                           mean_distance, nearest, parse, sample_data, verdict)
+
+METRICS = ['Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
+           'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual', 'Coverage',
+           'Feature Mixing', 'Centroid Distance Before', 'Centroid Distance After', 'Moved Toward', 'Largest Real Move']
+CLAIMS = ['losses_settle', 'samples_follow', 'real_features_stay', 'centroid_moves_toward', 'features_mix']
 
 
 def test_mean_distance_by_hand():
@@ -18,7 +23,7 @@ def test_mean_distance_in_pieces():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=[700, 3]), rng.normal(size=[600, 3])
     expected = np.linalg.norm(a[:, None] - b, axis=2).mean()
-    assert mean_distance(a, b) == pytest.approx(expected, rel=1e-12)
+    assert mean_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
 def test_mean_distance_of_many_columns():
@@ -73,8 +78,9 @@ def rows_of(n, **columns):
     return [dict(perfect, Iteration=i, **{name: column[i] for name, column in columns.items()}) for i in range(n)]
 
 
-def holding(rows, final=0.):
-    return {name for name, claim in judge(rows, final).items() if claim['holds']}
+def holding(rows, final=0., **levels):
+    claims = check_claims(rows, dict(energy_distance=final, **levels))
+    return {name for name, claim in claims.items() if claim['holds']}
 
 
 def test_all_claims_hold_of_an_ideal_run():
@@ -93,6 +99,63 @@ def test_a_claim_fails_alone(name, column, values):
     assert holding(rows_of(20, **{column: values})) == set(CLAIMS) - {name}
 
 
-def test_far_samples_fail_and_unjudged_ones_are_not_judged():
+def test_far_samples_fail_and_unjudged_ones_are_undefined():
     assert holding(rows_of(20), final=0.021) == set(CLAIMS) - {'samples_follow'}
-    assert judge(rows_of(20), None)['samples_follow']['holds'] is None
+    assert check_claims(rows_of(20), dict(energy_distance=None))['samples_follow']['holds'] is None
+
+
+@pytest.mark.parametrize('final, holds', [(-0.02, True), (0.049, True), (0.051, False), (0.2, False)])
+def test_own_data_are_held_against_real_rows_and_shuffled_columns(final, holds):
+    """Half of the way from real rows, 0, to shuffled columns, 0.1; where that is nothing, 0.02 beyond real rows."""
+    assert ('samples_follow' in holding(rows_of(20), final, floor=0., shuffled=0.1)) == holds
+    assert 'samples_follow' in holding(rows_of(20), 0.019, floor=0., shuffled=0.)
+    assert 'samples_follow' not in holding(rows_of(20), 0.021, floor=0., shuffled=0.)
+
+
+def test_the_verdict_says_which_it_is():
+    words = [verdict(dict(energy_distance=x, floor=0., shuffled=0.1)) for x in (0.01, 0.05, 0.11)]
+    assert ['as good as' in words[0], 'but not as near' in words[1], 'no nearer' in words[2]] == [True]*3
+    assert verdict(dict(energy_distance=0.1)) is None
+
+
+def test_the_unpaired_energy_distance_by_a_double_loop():
+    rng = np.random.default_rng(0)
+    real, samples, scale = (rng.normal(size=[n, 2])*[1, 5] for n in (7, 9, 50))
+
+    def mean(a, b, same=False):
+        far = [math.dist(p/scale.std(axis=0), q/scale.std(axis=0)) for i, p in enumerate(a) for j, q in enumerate(b)
+               if not (same and i == j)]
+        return sum(far)/len(far)
+    expected = 2*mean(samples, real) - mean(samples, samples, True) - mean(real, real, True)
+    found = energy_distance_to(real, scale.std(axis=0), unpaired=True)(samples)
+    assert found == pytest.approx(expected, abs=2e-4)  # in single precision
+
+
+def test_the_unpaired_energy_distance_is_0_in_the_mean():
+    rng = np.random.default_rng(0)
+    values = [energy_distance_to(rng.normal(size=[20, 3]), 1., True)(rng.normal(size=[200, 3]))
+              for _ in range(200)]
+    assert abs(np.mean(values)) < 3*np.std(values)/200**0.5 and min(values) < 0
+
+
+def test_nearest_of_copies_is_0():
+    rows = np.random.default_rng(0).normal(size=[50, 3])*[1, 100, 0] + 7
+    assert nearest(rows, rows) < 1e-6
+    moved = nearest(rows + [0.01, 0, 0], rows)
+    assert moved == pytest.approx(0.01/rows[:, 0].std(), rel=1e-3)
+
+
+@pytest.mark.parametrize('changed, best, flag', [
+    ({'Discriminator Loss Mean': [50.]*20}, 5, '--learning-rate 0.0002'), ({}, 19, '--iterations 1000001'),
+    ({}, 5, '--normalize')])
+def test_advice_goes_by_what_was_measured(changed, best, flag):
+    distances = np.full(20, 0.5)
+    distances[best] = 0.3
+    rows = rows_of(20, **{'Energy Distance': distances}, **changed)
+    assert flag in advice(parse([]), rows, make_data(parse([])))
+    settings = parse(['--normalize'])
+    distances[best] = 0.1
+    if not changed and best == 5:
+        rows = rows_of(20, **{'Energy Distance': distances})
+        assert '--keep best' in advice(settings, rows, make_data(settings))
+        assert '--hidden 32 32' in advice(parse(['--normalize', '--keep', 'best']), rows, make_data(settings))

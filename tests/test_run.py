@@ -3,10 +3,10 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 import gan_quadratic as program
-import plotting
-from gan_quadratic import DISTRIBUTIONS, PICTURES, train
+from gan_quadratic import DISTRIBUTIONS, train
+from plotting import FRAMES, ONCE
+
+from test_measures import CLAIMS, METRICS
 
 ROOT = Path(program.__file__).parent
 LINE = re.compile(r'Iterations: \d+\t Discriminator loss: \d+\.\d{4}\t Generator loss: \d+\.\d{4}')
@@ -37,8 +39,8 @@ def assert_pictures(folder, names):
 
 
 def expected_pictures(iterations, sets=('article',)):
-    lines = {name: gif for name, (gif, which, _) in PICTURES.items() if which in sets}
-    return [name % i for name in lines for i in iterations] + [*lines.values(), *program.RUN_PICTURES]
+    lines = {name: kind.gif for name, kind in FRAMES.items() if kind.which in sets}
+    return [name % i for name in lines for i in iterations] + [*lines.values(), *list(ONCE)[:3]]
 
 
 @pytest.fixture(scope='module')
@@ -59,8 +61,11 @@ def test_the_command_leaves_its_files(run):
     assert_pictures(folder, expected_pictures([0, 100, 200]))
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
         'settings.json', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'training_data.png',
-        'training_loss.png', 'metrics.png', 'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif'}
-    assert not list(folder.rglob('*.tmp'))
+        'training_loss.png', 'metrics.png', 'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif',
+        'checkpoint.npz', 'index.html'}
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        'iterations', 'features', 'snapshots', 'saved_model', 'tensorboard'}
+    assert not list(folder.rglob('*.tmp')) and len(list((folder/'tensorboard').iterdir())) == 1
     with Image.open(folder/'iterations.gif') as gif:
         assert gif.n_frames == 3 and gif.info['duration'] == 500
 
@@ -81,11 +86,11 @@ def test_the_summary_agrees_with_the_csvs(run):
     summary = json.loads((folder/'summary.json').read_text())
     rows = program.read_rows(folder/'metrics.csv')
     assert [row['Iteration'] for row in rows] == [0, 100, 200]
-    assert list(rows[0]) == program.METRICS
+    assert list(rows[0]) == METRICS
     assert summary['settings']['seed'] == 0 and summary['settings']['iterations'] == 201
     assert set(summary['seconds']) == {'set_up', 'compile', 'training', 'pictures'}
     claims = summary['claims']
-    assert list(claims) == list(program.CLAIMS)
+    assert list(claims) == CLAIMS
     assert all(set(claim) == {'claim', 'measured', 'holds'} for claim in claims.values())
     share = claims['centroid_moves_toward']['measured']['share of snapshots']
     assert share == np.mean([row['Centroid Distance After'] < row['Centroid Distance Before'] for row in rows])
@@ -115,48 +120,6 @@ def test_measures_agree_with_the_snapshots_arrays(run):
         assert row['Centroid Distance Before'] == pytest.approx(apart[1], rel=1e-5)
         assert row['Centroid Distance After'] == pytest.approx(apart[2], rel=1e-5)
         assert row['Largest Real Move'] == 0
-
-
-def test_lost_pictures_are_drawn_again(run, tmp_path):
-    folder = tmp_path/'copy'
-    shutil.copytree(run[0], folder)
-    pictures = expected_pictures([0, 100, 200])
-    before = {name: (folder/name).read_bytes() for name in pictures}
-    for name in pictures:
-        (folder/name).unlink()
-    done = command('plotting.py', folder, env={'PATH': '', 'LANG': 'C'})  # no display, no HOME
-    assert (done.returncode, done.stderr) == (0, '')
-    assert {name: (folder/name).read_bytes() for name in pictures} == before
-
-
-def test_the_drawing_process_loads_no_tensorflow():
-    code = 'import sys, plotting; print("tensorflow" in sys.modules, "matplotlib.pyplot" in sys.modules)'
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == 'False False\n'
-
-
-def test_a_folder_without_a_run_is_bad_input(tmp_path):
-    done = command('plotting.py', tmp_path)
-    assert done.returncode == 2 and 'holds no run' in done.stderr.splitlines()[-1]
-
-
-def test_colours_are_the_same_in_every_picture(run):
-    """White is white, and the two colours stand in each picture as they are, not only in shades of them."""
-    folder, _ = run
-    wanted = [(255, 255, 255), *(tuple(bytes.fromhex(colour[1:])) for colour in (plotting.REAL, plotting.GENERATED))]
-    for name in ('iterations/iteration_000100.png', 'features/feature_transform_000100.png'):
-        with Image.open(folder/name) as image:
-            found = {colour: count for count, colour in image.convert('RGB').getcolors(1000)}
-        nearest = [min(found, key=lambda colour: sum((a - b)**2 for a, b in zip(colour, want))) for want in wanted]
-        assert nearest[0] == wanted[0] and found[nearest[0]] > 1e5
-        assert max(abs(a - b) for one, want in zip(nearest, wanted) for a, b in zip(one, want)) <= 4, name
-
-
-def test_sample_pictures_keep_their_axes(run):
-    folder, _ = run
-    frames = [np.asarray(Image.open(folder/'iterations'/f'iteration_{i:06d}.png').convert('RGB')) for i in (0, 200)]
-    assert np.array_equal(frames[0][60:, :80], frames[1][60:, :80])      # the y axis with its numbers
-    assert np.array_equal(frames[0][400:460], frames[1][400:460])        # legend
 
 
 def results_of(folder, **flags):
@@ -197,25 +160,6 @@ def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypa
 
 # -------------------------------------------------------------------------------------------------- exercises
 
-@pytest.mark.parametrize('data', [name for name in DISTRIBUTIONS if name != 'quadratic'])
-def test_every_distribution_builds_trains_and_draws(data, tmp_path, monkeypatch):
-    results = train(data=data, output=str(tmp_path), pictures='none', step_by_step=True, **TINY)
-    build_loop = program.build_loop  # without XLA here, whose compiling takes longer than all the rest
-    monkeypatch.setattr(program, 'build_loop', lambda *words, **networks: build_loop(*words[:6], False, **networks))
-    looped = train(data=data, output=str(tmp_path/'loop'), pictures='none', **TINY)
-    close = dict(rtol=1e-2, atol=1e-2*np.abs(results['samples']).max())
-    np.testing.assert_allclose(looped['samples'], results['samples'], **close)
-    dim = results['samples'].shape[1]
-    assert dim == (3 if data in ('helix', 'sphere') else 2)
-    assert results['settings']['normalize'] and results['settings']['hidden'] == [4]  # the user's flag wins
-    run = plotting.Run(tmp_path)
-    run.frames = program.frames(dict(pictures='all'), dim)
-    run.draw_frames(again=True)
-    names = [name % i for name in run.frames for i in (0, 2)]
-    assert len(names) == (14 if dim == 2 else 10)
-    assert_pictures(tmp_path, names)
-
-
 def test_shapes_of_the_distributions():
     rng = np.random.default_rng(0)
     rows = {name: line.sample(8000, 100., rng) for name, line in DISTRIBUTIONS.items()}
@@ -243,94 +187,6 @@ def test_all_pictures_of_planar_data(tmp_path):
     assert_pictures(tmp_path, expected_pictures([0, 2], ('article', 'all')))
 
 
-# ---------------------------------------------------------------------------------------------- the user's data
-
-def write(path, rows):
-    """A data file of the kind that its ending says."""
-    if path.suffix == '.csv':
-        np.savetxt(path, rows, delimiter=',', header='mass,length,width,height,age', comments='')
-    else:
-        (np.save if path.suffix == '.npy' else np.savez)(path, rows)
-    return path
-
-
-@pytest.mark.parametrize('ending', ['.csv', '.npy', '.npz'])
-def test_rows_of_a_file(ending, tmp_path):
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=[50, 5])*[1, 10, 100, 1000, 0] + 7
-    path = write(tmp_path/f'rows{ending}', rows)
-    results = train(data=str(path), output=str(tmp_path/'out'), pictures='none', step_by_step=True, **TINY)
-    assert results['samples'].shape == (10000, 5)
-    header = (tmp_path/'out'/'generated_samples.csv').read_text().split('\n')[0]
-    assert header == ('mass,length,width,height,age' if ending == '.csv' else 'x1,x2,x3,x4,x5')
-    run = plotting.Run(tmp_path/'out')
-    run.frames = program.frames(dict(pictures='all'), 5)
-    run.draw_frames(again=True)
-    plotting.draw_training_data(run.folder, run.data)
-    assert_pictures(run.folder, [name % i for name in run.frames for i in (0, 2)] + ['training_data.png'])
-    data = program.make_data(results['settings'], *program.load_rows(path))
-    standardised = data.to_networks(rows)
-    np.testing.assert_allclose(standardised[:, :4].mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(standardised[:, :4].std(axis=0), 1, rtol=1e-5)
-    np.testing.assert_allclose(data.from_networks(standardised.astype(float)), rows, rtol=1e-4)
-    drawn = data.sample(400, rng)
-    assert {tuple(row) for row in drawn} == {tuple(row) for row in rows}  # with replacement, all of them in time
-
-
-def test_blank_lines_before_the_header_of_a_csv(tmp_path):
-    (tmp_path/'rows.csv').write_text('\n\n"mass,\nkg",length\n1,2\n\n3,4\n')
-    rows, names, _ = program.load_rows(tmp_path/'rows.csv')
-    assert rows.tolist() == [[1, 2], [3, 4]] and names == ['mass,\nkg', 'length']
-
-
-def test_a_constant_column_is_drawn_without_a_warning(tmp_path):
-    np.save(tmp_path/'rows.npy', np.stack([np.arange(9.), np.full(9, 7.)], axis=1))
-    train(data=str(tmp_path/'rows.npy'), output=str(tmp_path/'out'), pictures='all', step_by_step=True, **TINY)
-    done = command('plotting.py', tmp_path/'out')
-    assert (done.returncode, done.stderr) == (0, '')
-    assert done.stdout.startswith('14 pictures of snapshots drawn')  # 7 kinds twice
-    assert_pictures(tmp_path/'out', expected_pictures([0, 2], ('article', 'all')))
-
-
-def test_labels_of_many_columns_are_whole_and_beside_the_panels():
-    figure = plotting.new_figure()
-    axes = plotting.data_axes(figure, dict(low=np.array([4., -25, -300, -5e6]), high=np.array([10., 40, 400, 3e6]),
-                                           names=['mass', 'length', 'width', 'height']))
-    figure.canvas.draw()
-    for ax, _ in axes:
-        label = ax.yaxis.label.get_window_extent()
-        assert label.x0 > 0 and not any(label.overlaps(other.bbox) for other, _ in axes)
-
-
-def test_a_csv_without_header_and_a_single_column(tmp_path):
-    (tmp_path/'one.csv').write_text('1\n2.5\n\n-3e2\n')
-    rows, names, image = program.load_rows(tmp_path/'one.csv')
-    assert rows.tolist() == [[1], [2.5], [-300]] and names is None and image is None
-    results = train(data=str(tmp_path/'one.csv'), output=str(tmp_path/'out'), pictures='all', step_by_step=True, **TINY)
-    assert results['samples'].shape == (10000, 1)
-    assert_pictures(tmp_path/'out', ['iterations/iteration_000002.png', 'training_data.png'])
-    assert not (tmp_path/'out'/'discriminator').exists()
-
-
-@pytest.mark.parametrize('shape', [(28, 28), (8, 8, 3)])
-def test_images(shape, tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, [30, *shape]).astype(np.uint8)
-    np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(30), x_test=images[:3])
-    results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), pictures='all', step_by_step=True,
-                    **TINY)
-    assert results['samples'].shape == (10000, np.prod(shape)) and results['final']['energy_distance'] is None
-    assert results['claims']['samples_follow']['holds'] is None
-    assert_pictures(tmp_path/'out', ['iterations/iteration_000002.png', 'training_data.png', 'iterations.gif',
-                                     'metrics.png'])
-    for name in 'training_data.png', 'iterations/iteration_000002.png':  # from the darkest pixel to the brightest
-        with Image.open(tmp_path/'out'/name) as picture:
-            inside = np.asarray(picture.convert('RGB'))[150:350, 100:300]
-        assert inside.min() < 20 and inside.max() > 235 and 60 < inside.mean() < 190, name
-    data = program.make_data(results['settings'], *program.load_rows(tmp_path/'images.npz'))
-    scaled = data.to_networks(images.reshape(30, -1))
-    assert scaled.min() == -1 and scaled.max() == 1
-
-
 def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
     def unreachable():
         raise Exception('URL fetch failure on https://example.org/mnist.npz: None -- unreachable')
@@ -351,7 +207,8 @@ def test_train_beside_eager_tensorflow_without_a_main_guard(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == '2.0' and lines[-1] == '3.0'
-    assert "(10000, 2) ['claims', 'final', 'samples', 'seconds', 'settings', 'versions']" in lines
+    assert ("(10000, 2) ['advice', 'claims', 'delivered_iteration', 'final', 'samples', 'seconds', 'settings', "
+            "'verdict', 'versions']") in lines
     assert_pictures(tmp_path/'out', expected_pictures([0, 20]))
 
 
@@ -377,6 +234,82 @@ def test_train_names_what_is_wrong():
         train(iterations=0)
     with pytest.raises(program.UsageError, match='--iteratons'):
         train(iteratons=5)
+
+
+def test_three_runs_in_threads(tmp_path, capfd):
+    """Each with its own graph and folder, and stderr is there afterwards."""
+    with ThreadPoolExecutor(3) as threads:
+        runs = [threads.submit(train, output=str(tmp_path/name), pictures='none', step_by_step=True, **TINY)
+                for name in 'abc']
+        samples = [run.result()['samples'] for run in runs]
+    assert np.array_equal(samples[0], samples[1]) and np.array_equal(samples[0], samples[2])
+    capfd.readouterr()
+    os.write(2, b'still here')
+    assert capfd.readouterr().err == 'still here'
+
+
+def test_keras_stays_what_it_would_have_been():
+    """Though it is not loaded with TensorFlow."""
+    code = ('import os, sys, gan_quadratic as g; g.tf.constant; early = "keras" in sys.modules\n'
+            'import tensorflow as tf; from tensorflow.keras.layers import Dense; import keras\n'
+            'print(early, "TF_USE_LEGACY_KERAS" in os.environ, tf.keras.__version__ == keras.__version__,\n'
+            '      tf.keras.layers.Dense is keras.layers.Dense is Dense, tf.keras.utils.Progbar.__name__)')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == 'False False True True Progbar\n', done
+
+
+@pytest.mark.parametrize('data', [name for name in DISTRIBUTIONS if name != 'quadratic'])
+def test_every_distribution_trains(data, tmp_path):
+    results = train(data=data, output=str(tmp_path), pictures='none', step_by_step=True, **TINY)
+    assert results['samples'].shape[1] == (3 if data in ('helix', 'sphere') else 2)
+    assert results['settings']['normalize'] == 'standard'
+    assert results['settings']['hidden'] == [4]  # the user's flag wins
+    if data in ('sphere', 'spiral'):
+        settings = dict(results['settings'], pictures='all')
+        program.write_json(tmp_path/'settings.json', settings)
+        assert command('plotting.py', tmp_path).returncode == 0
+        names = [name % i for name, kind in FRAMES.items() for i in (0, 2) if data == 'spiral' or not kind.planar]
+        assert len(names) == (14 if data == 'spiral' else 10)
+        assert_pictures(tmp_path, names)
+
+
+# ------------------------------------------------------------------------------------ TensorFlow's own formats
+
+def test_the_saved_model_gives_what_the_session_gives(run, tmp_path):
+    """In a fresh process without this project; the first rows are those of generated_samples.csv."""
+    folder, _ = run
+    Z = program.sample_Z(10_000, 2, program.make_streams(0)['final'])
+    np.save(tmp_path/'Z.npy', Z)
+    assert_saved_model(folder, tmp_path, np.loadtxt(folder/'generated_samples.csv', delimiter=',', skiprows=1))
+
+
+def assert_saved_model(folder, tmp_path, expected):
+    """The SavedModel of a folder makes of Z.npy these samples, to 1e-5 of each column's deviation."""
+    code = ('import sys, numpy as np, tensorflow as tf\n'
+            'model = tf.saved_model.load(sys.argv[1] + "/saved_model")\n'
+            'Z = np.load("Z.npy").astype("float32")\n'
+            'np.save("out.npy", model.signatures["serving_default"](Z=tf.constant(Z))["samples"].numpy())\n'
+            'print([name for name, _ in tf.train.list_variables(sys.argv[1] + "/saved_model/variables/variables")])')
+    done = subprocess.run([sys.executable, '-c', code, str(folder)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "'GAN/Generator/dense/kernel'" in done.stdout and 'RMSProp' not in done.stdout
+    samples = np.load(tmp_path/'out.npy')
+    assert samples.shape == expected.shape
+    assert (np.abs(samples - expected) <= 1e-5*expected.std(axis=0) + 1e-8*np.abs(expected)).mean() > 0.999
+
+
+def test_tensorboard_has_each_measure_once(run):
+    folder, _ = run
+    path, = (folder/'tensorboard').iterdir()
+    events = list(program.tf.train.summary_iterator(str(path)))
+    assert sum(bool(event.graph_def) for event in events) == 1
+    scalars = {(value.tag, event.step): value.simple_value for event in events for value in event.summary.value}
+    rows = program.read_rows(folder/'metrics.csv')
+    expected = {(name, int(row['Iteration'])): value for row in rows for name, value in row.items()
+                if value is not None and name != 'Iteration'}
+    assert scalars.keys() == expected.keys()
+    assert all(scalars[key] == pytest.approx(expected[key], rel=1e-6, abs=1e-9) for key in expected)
+    assert sum(len(event.summary.value) for event in events) == len(scalars)
 
 
 @pytest.mark.parametrize('redirect', ['| head -1', '>&- 2>&-'])

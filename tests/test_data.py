@@ -1,0 +1,260 @@
+"""Data of the user's: reading them, rows kept back, normal scores, and what comes back in the data's own units."""
+import gzip
+import json
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import gan_quadratic as program
+from gan_quadratic import UsageError, load_rows, make_data, make_quantile, parse, read_rows, train
+from test_robust import at_iteration, command
+from test_run import assert_saved_model
+
+TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none', step_by_step=True)
+
+
+# -------------------------------------------------------------------------------------------------------- reading
+
+@pytest.mark.parametrize('name, text', [
+    ('a.csv', 'mass,height\n1,2.5\n-3e2,4\n'), ('a.tsv', 'mass\theight\n1\t2.5\n-3e2\t4\n'),
+    ('a.csv', 'mass;height\n1;2.5\n-3e2;4\n'), ('a.csv', '\ufeffmass,height\r\n1,2.5\r\n\r\n-3e2,4\r\n'),
+    ('a.csv', '\n\n"mass","height"\n"1","2.5"\n-3e2,4'), ('A.CSV', 'mass, height\n 1, 2.5\n-3e2,4\n')])
+@pytest.mark.parametrize('packed', [False, True])
+def test_tables_of_every_kind(name, text, packed, tmp_path):
+    path = tmp_path/(name + '.gz' if packed else name)
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    rows, names, image = load_rows(str(path))
+    assert rows.tolist() == [[1, 2.5], [-300, 4]] and names == ['mass', 'height'] and image is None
+    assert load_rows(str(path), ['height'])[0].tolist() == load_rows(str(path), ['2'])[0].tolist() == [[2.5], [4]]
+    assert load_rows(str(path), ['2', 'mass'])[1] == ['height', 'mass']
+
+
+def test_a_table_without_header(tmp_path):
+    (tmp_path/'a.csv').write_text('1\n2.5\n\n-3e2\n')
+    rows, names, _ = load_rows(str(tmp_path/'a.csv'))
+    assert rows.tolist() == [[1], [2.5], [-300]] and names is None
+
+
+@pytest.mark.parametrize('text, pieces', [
+    ('a,b\n1,2\n\n3,four\n', ["line 4, column 'b'", "'four'", '--columns 1']),
+    ('a,b\n1,2\n3,\n', ["line 3, column 'b' is empty", '--columns 1']),
+    ('a,b\n1,2\n3,nan\n', ['line 3', "'nan'"]), ('a;b\n1;inf\n3;4\n', ['line 2', "'inf'"]),
+    ('a,b\n1,2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a,b\n1,2\n3,4,5\n', ['line 3 has 3 cells']),
+    ('1,,3\n4,5,6\n', ["line 1, column '2' is empty"]), ('1,NA\n3,4\n', ["line 1, column '2' holds 'NA'"]),
+    ('5.1,setosa\n4.9,setosa\n', ["line 1, column '2' holds 'setosa'", '--columns 1']),
+    ('a,b\n1;5,2\n2;5,3\n', ["'1;5'"]), ('a\n', ['0 rows']), ('', ['0 rows']), ('a,b\n1,2\n', ['1 rows'])])
+def test_what_is_wrong_with_a_table(text, pieces, tmp_path):
+    (tmp_path/'a.csv').write_text(text)
+    with pytest.raises(UsageError) as error:
+        load_rows(str(tmp_path/'a.csv'))
+    assert [piece for piece in pieces if piece not in str(error.value)] == [], error.value
+    assert str(error.value).startswith(f'argument --data: {tmp_path}') and '\n' not in str(error.value)
+
+
+def test_a_text_column_is_left_out_by_columns(tmp_path):
+    (tmp_path/'a.csv').write_text('name,x,y\nanna,1,2\nbert,3,4\n')
+    assert load_rows(str(tmp_path/'a.csv'), ['x', 'y'])[0].tolist() == [[1, 2], [3, 4]]
+    for chosen, piece in (['z'], "no column 'z'"), (['4'], 'from 1 to 3'), (['x', '2'], 'twice'):
+        with pytest.raises(UsageError, match=piece):
+            load_rows(str(tmp_path/'a.csv'), chosen)
+
+
+def test_a_refused_file_leaves_no_folder(tmp_path):
+    (tmp_path/'a.csv').write_text('x,y\n1,two\n')
+    assert command('--data', tmp_path/'a.csv', '--output', tmp_path/'out') == 2
+    assert not (tmp_path/'out').exists()
+
+
+def test_arrays_of_every_type(tmp_path):
+    for dtype in ('float16', '>f8', 'uint8', 'bool', 'int64', 'float32'):
+        rows, _, _ = load_rows(np.array([[0, 1], [1, 1]], dtype))
+        assert rows.dtype == float and rows.tolist() == [[0, 1], [1, 1]]
+    assert load_rows(np.arange(3.))[0].shape == (3, 1)
+    images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
+    rows, _, image = load_rows(images)
+    assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
+
+
+def test_a_table_in_which_a_column_counts_the_rows(tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=[12, 2])
+    rows[:, 0] = np.arange(12)
+    train(data=rows, output=str(tmp_path), **TINY)
+    assert "column 'x' looks like an index" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------- rows kept back
+
+@pytest.mark.parametrize('n, kept', [(200, 40), (60, 20), (40, 20), (39, None)])
+def test_a_fifth_of_the_rows_is_kept_back(n, kept):
+    """At least 20, none of fewer than 40 rows; never drawn for training; the seed says which."""
+    rows = np.arange(2.*n).reshape(n, 2)**1.5
+    data, again, other = (make_data(parse(['--normalize', 'quantile', '--seed', seed]), rows) for seed in '001')
+    assert (data.kept is None) if kept is None else len(data.kept) == kept
+    drawn = {tuple(row) for row in data.sample(20*n, np.random.default_rng(0))}
+    back = set() if kept is None else {tuple(row) for row in data.kept}
+    assert drawn.isdisjoint(back) and drawn | back == {tuple(row) for row in rows}
+    if kept:
+        assert np.array_equal(data.kept, again.kept) and not np.array_equal(data.kept, other.kept)
+
+
+def test_few_rows_are_not_judged(tmp_path, capsys):
+    results = train(data=np.random.default_rng(0).normal(size=[30, 2]), output=str(tmp_path), **TINY)
+    assert 'quality cannot be judged' in capsys.readouterr().out
+    assert results['final']['energy_distance'] is None and results['delivered_iteration'] == 4
+    assert results['claims']['samples_follow']['holds'] is None and results['verdict'] is None
+
+
+@pytest.fixture(scope='module')
+def table():
+    """90 rows: two columns that go together, whole numbers, a column of 0 and 1, milliseconds, a constant."""
+    rng = np.random.default_rng(1)
+    x = rng.lognormal(size=90)
+    return np.stack([x, x + 0.1*rng.normal(size=90), rng.integers(0, 60, 90), rng.random(90) < 0.3,
+                     1.7e12 + rng.integers(0, 3000, 90), np.full(90, 7.)], axis=1)
+
+
+def test_samples_are_in_the_datas_own_units(table, tmp_path):
+    results = train(data=table, output=str(tmp_path), keep='best', **TINY)
+    samples = results['samples']
+    written = np.loadtxt(tmp_path/'generated_samples.csv', delimiter=',', skiprows=1)
+    np.testing.assert_allclose(written, samples, rtol=1e-8)
+    assert (samples >= table.min(axis=0)).all() and (samples <= table.max(axis=0)).all()
+    for k in (2, 3, 4, 5):
+        assert np.isin(written[:, k], table[:, k]).all()
+    assert len(np.unique(written[:, 4])) > 20   # milliseconds within three seconds, apart on disk too
+    assert len(np.unique(samples[:, 0])) > 500  # between the rows
+    assert {'floor', 'shuffled', 'nearness'} <= results['final'].keys() and results['verdict']
+    np.save(tmp_path/'Z.npy', program.sample_Z(10_000, results['settings']['noise_dim'],
+                                               program.make_streams(0)['final']))
+    assert_saved_model(tmp_path, tmp_path, samples)
+
+
+def test_keep_best_delivers_the_nearest_snapshot(table, tmp_path):
+    flags = dict(TINY, data=table, iterations=41, learning_rate=0.1)
+    best = train(output=str(tmp_path/'best'), keep='best', **flags)
+    distances = {row['Iteration']: row['Energy Distance'] for row in read_rows(tmp_path/'best'/'metrics.csv')}
+    nearest = min(distances, key=distances.get)
+    assert best['delivered_iteration'] == nearest != 40
+    short = train(output=str(tmp_path/'short'), keep='last', **dict(flags, iterations=int(nearest) + 1))
+    assert np.array_equal(best['samples'], short['samples'])
+    last = train(output=str(tmp_path/'last'), keep='last', **flags)
+    assert last['delivered_iteration'] == 40 and not np.array_equal(last['samples'], best['samples'])
+
+
+def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
+    np.save(tmp_path/'table.npy', table)
+    words = ['--data', tmp_path/'table.npy', '--iterations', 13, '--snapshot-every', 2, '--learning-rate', 0.05,
+             '--step-by-step', '--hidden', 4, '--print-every', 1, '--pictures', 'none', '--output']
+    assert command(*words, tmp_path/'whole') == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(program, 'CHECKPOINT_EVERY', 0)
+        at_iteration(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
+        assert command(*words, tmp_path/'broken') == 130
+    (tmp_path/'table.npy').rename(tmp_path/'moved.npy')
+    assert command('--resume', '--data', tmp_path/'moved.npy', '--output', tmp_path/'broken') == 0
+    for name in 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv':
+        assert (tmp_path/'whole'/name).read_bytes() == (tmp_path/'broken'/name).read_bytes()
+    summaries = [json.loads((tmp_path/name/'summary.json').read_text()) for name in ('whole', 'broken')]
+    assert summaries[0]['delivered_iteration'] == summaries[1]['delivered_iteration']
+
+
+# ---------------------------------------------------------------------------------------------- normal scores
+
+def back(transform, scores):
+    """What `from_networks` makes of scores [n, dim]."""
+    with tf.Graph().as_default(), tf.Session() as sess:
+        return sess.run(transform.from_networks(tf.constant(scores, tf.float32)))
+
+
+@pytest.mark.parametrize('n, dim', [(20, 3), (500, 1), (300, 40), (5000, 2)])
+def test_there_and_back(n, dim):
+    """Gives the rows again, near enough that all single precision lost is far below what tells values apart."""
+    rows = np.random.default_rng(0).standard_t(2, [n, dim])*1e6 + 1e9
+    transform = make_quantile(rows)
+    scores = transform.to_networks(rows)
+    order = np.argsort(rows, axis=0)
+    assert (np.diff(np.take_along_axis(scores, order, axis=0), axis=0) >= 0).all()
+    np.testing.assert_allclose(back(transform, scores), rows, rtol=0, atol=2e-3*np.ptp(rows))
+    close = np.abs(back(transform, scores) - rows)[np.abs(scores) < 2]
+    assert np.quantile(close, 0.99) < 1e-3*rows.std()
+
+
+def test_scores_are_normal_whatever_the_column():
+    """Also a column of 0 and 1, whose equal values share their step, and a constant one."""
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.lognormal(size=400), rng.random(400) < 0.2, np.full(400, 3.), rng.integers(0, 9, 400)], axis=1)
+    drawn = program.normal_inputs(make_quantile(rows), rows)(20_000, rng)
+    for column in drawn.T:
+        levels = np.linspace(-2, 2, 9)
+        shares = [np.mean(column < level) for level in levels]
+        assert np.abs(np.array(shares) - [(1 + math.erf(x/2**0.5))/2 for x in levels]).max() < 0.03
+
+
+def test_steps_and_lines_between_values():
+    rows = np.stack([np.arange(100.), np.repeat([0., 1.], 50), np.random.default_rng(0).normal(size=100)], axis=1)
+    transform = make_quantile(rows)
+    assert transform.steps.tolist() == [True, True, False]
+    scores = np.random.default_rng(1).normal(size=[4000, 3])*3
+    samples = back(transform, scores)
+    assert np.isin(samples[:, 0], rows[:, 0]).all() and np.isin(samples[:, 1], [0, 1]).all()
+    assert abs(samples[:, 1].mean() - 0.5) < 0.03
+    assert (samples >= rows.min(axis=0)).all() and (samples <= rows.max(axis=0)).all()
+    assert np.mean(np.isin(samples[:, 2], rows[:, 2])) < 0.6  # only beyond the ends
+
+
+def test_smoothing_keeps_the_correlations():
+    """And leaves rows of large tables as they are."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=[60, 4]) @ rng.normal(size=[4, 4])
+    transform = make_quantile(rows)
+    drawn = program.normal_inputs(transform, rows)(40_000, rng)
+    expected = np.corrcoef(transform.to_networks(rows).T)
+    assert np.abs(np.corrcoef(drawn.T) - expected).max() < 0.05
+    assert program.smoothing(60, 4) > 5*program.smoothing(60_000, 4)
+
+
+# -------------------------------------------------------------------------------------------------------- images
+
+@pytest.mark.parametrize('shape', [(28, 28), (8, 8, 3)])
+def test_images(shape, tmp_path):
+    rng = np.random.default_rng(0)
+    blends = rng.random([300, 3]) @ rng.random([3, math.prod(shape)])  # of three pictures
+    images = np.round(255*blends/blends.max()).astype(np.uint8).reshape(-1, *shape)
+    images[0].flat[:2] = 0, 255
+    np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(300), x_test=images[:3])
+    results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), **TINY)
+    assert results['samples'].shape == (10000, np.prod(shape)) and math.isfinite(results['final']['energy_distance'])
+    data = make_data(results['settings'], *load_rows(str(tmp_path/'images.npz')))
+    scaled = data.transform.to_networks(data.rows)
+    assert scaled.min() == -1 and scaled.max() == 1
+    distance = program.distance_to_kept(data)
+    shuffled = np.random.default_rng(0).permuted(data.rows, axis=0)
+    assert abs(distance(data.rows)) < 0.05 < distance(shuffled) < distance(np.zeros([50, math.prod(shape)]))
+
+
+def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
+    def unreachable():
+        raise Exception('URL fetch failure on https://example.org/mnist.npz: None -- unreachable')
+    monkeypatch.setattr(program.tf.keras.datasets.mnist, 'load_data', unreachable)
+    assert program.main(['--data', 'mnist', '--output', str(tmp_path)]) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert 'mnist' in line and 'could not be fetched' in line and 'local copy' in line
+
+
+def test_values_near_the_limits_of_single_precision(tmp_path, capfd):
+    rows = np.random.default_rng(0).normal(size=[50, 3])*[1e30, 1e-6, 1]
+    train(data=rows, output=str(tmp_path), **dict(TINY, pictures='all'))
+    assert capfd.readouterr().err == ''
+    assert os.path.exists(tmp_path/'columns.png')
+
+
+def test_hidden_as_an_array_and_as_many_points_as_real_ones(tmp_path):
+    results = train(hidden=np.array([3, 5]), iterations=1, batch_size=2, step_by_step=True, pictures='none',
+                    output=str(tmp_path))
+    assert results['settings']['hidden'] == [3, 5]
+    with np.load(tmp_path/'snapshots'/'000000.npz') as arrays:
+        assert arrays['generated'].shape == (256, 2) and arrays['features'].shape == (3, 2, 2, 2)
