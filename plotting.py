@@ -447,7 +447,8 @@ def draw_metrics(folder, data):
             if math.isfinite(value):
                 ax.axhline(value, color=colour, linestyle='--', linewidth=1, label=words)
         if title.startswith('Distance'):
-            for toward, colour, style, words in ((1, GENERATED, 'o', 'it moved toward'), (0, DARK, 'x', 'it moved away')):
+            for toward, colour, style, words in ((1, GENERATED, 'o', 'it moved toward'),
+                                                 (0, DARK, 'x', 'it moved away')):
                 chosen = columns['Moved Toward'] == toward
                 ax.plot(iteration[chosen], columns['Centroid Distance After'][chosen], style, color=colour,
                         markersize=4, label=words)
@@ -477,9 +478,10 @@ def draw_columns(folder, data, most=12):
     above, below = figure.subfigures(2, 1, height_ratios=(2.2*lines, 4)) if dim > 1 else (figure, None)
     for k in range(shown):
         ax = above.add_subplot(lines, 4, k + 1, ylim=(-0.03, 1.03))
-        ax.set_title(short(names[k], 24), fontsize=9, parse_math=False)
+        ax.set_title(short(names[k]), fontsize=9, parse_math=False)
         ax.tick_params(labelsize=7)
-        for rows, colour, name, width in ((real, REAL, f'{words} (real)', 2.2), (generated, GENERATED, 'generated', 1.1)):
+        for rows, colour, name, width in ((real, REAL, f'{words} (real)', 2.2),
+                                          (generated, GENERATED, 'generated', 1.1)):
             ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=colour,
                     linewidth=width, label=name)
         quarter = np.ptp(np.quantile(real[:, k], (0.25, 0.75))) or np.ptp(real[:, k]) or 1
@@ -498,9 +500,8 @@ def draw_columns(folder, data, most=12):
                                     (f'Correlations, {words}', 'generated', 'generated minus real')):
             image = ax.imshow(table, cmap=BETWEEN, vmin=-1, vmax=1)
             ax.set_title(title, fontsize=10)
-            ax.set_xticks([])
-            ax.set_yticks(range(shown), [short(name, 14) for name in names] if ax is axes[0] else []*shown,
-                          fontsize=7, parse_math=False)
+            ax.set(xticks=[], yticks=[])
+        axes[0].set_yticks(range(shown), [short(name, 14) for name in names], fontsize=7, parse_math=False)
         below.colorbar(image, ax=axes, shrink=0.8)
     return figure
 
@@ -662,7 +663,7 @@ td:last-child { font-variant-numeric: tabular-nums; }
 <div class="grid" id="frames"></div>
 <div class="grid"><div><h2>Measures</h2><table id="measures"></table></div>
 <div><h2>Losses</h2><svg id="losses" role="img" aria-label="Mean losses by iteration; click to go there"></svg>
-<small>black D, orange G; dashed: 2 ln 2 and ln 2</small>
+<small>orange: G, the other D; dashed: 2 ln 2 and ln 2</small>
 <h2>Energy distance</h2><svg id="energy" role="img" aria-label="Energy distance by iteration; click to go there"></svg>
 <small>0 where the samples are distributed as the real rows; logarithmic</small></div></div>
 @rest@
@@ -710,7 +711,8 @@ function curves(id, names, levels, scale) {
   svg.innerHTML = levels.map(v => line(`M0 ${y(v)}H100`, 'stroke="currentColor" stroke-dasharray="4" opacity=".5"'))
     .join('') + columns.map((column, i) => line(column.map((v, k) => Number.isFinite(v) ?
       (k && Number.isFinite(column[k - 1]) ? 'L' : 'M') + `${k / (last || 1) * 100} ${y(v)}` : '').join(''),
-      `stroke="${names[i][1]}" stroke-width="1.5"`)).join('') + line('', 'class="mark" stroke="#0072b2" stroke-width="2"');
+      `stroke="${names[i][1]}" stroke-width="1.5"`)).join('')
+    + line('', 'class="mark" stroke="#0072b2" stroke-width="2"');
   svg.onclick = event => show(Math.round(event.offsetX / svg.clientWidth * last));
 }
 function stop() { clearInterval(timer); timer = 0; play.textContent = 'Play'; play.setAttribute('aria-pressed', 'false'); }
@@ -741,11 +743,13 @@ address();
 """
 
 
-def about(settings, summary):
+def about(settings, summary, names):
     """What was trained, in a sentence of the page."""
     words = ['{data}, hidden layers of {hidden} units ({layer}, {activation}), noise of {noise_dim}, {iterations} '
              'iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, seed {seed}'
-             .format(**dict(settings, data=Path(str(settings['data'])).name, hidden=' '.join(map(str, settings['hidden']))))]
+             .format(**dict(settings, data=Path(settings['data']).name, hidden=' '.join(map(str, settings['hidden']))))]
+    if settings.get('fingerprint'):
+        words.append('columns: ' + ', '.join(short(name, 60) for name in names[:40]))
     if summary:
         words.append(', '.join(f'{name} {version}' for name, version in summary['versions'].items()))
         words.append(', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
@@ -760,7 +764,8 @@ def rest_of_page(folder, summary):
         rows = [(verdicts[claim['holds']], claim['claim'], '; '.join(
             f'{name}: {"undefined" if x is None else format(x, ".3g")}' for name, x in claim['measured'].items()))
             for claim in summary['claims'].values()]
-        rows += [('', name.replace('_', ' '), format(x, '.4g')) for name, x in summary['final'].items() if x is not None]
+        rows += [('', name.replace('_', ' '), format(x, '.4g')) for name, x in summary['final'].items()
+                 if x is not None]
         sentences = [summary.get(name) for name in ('verdict', 'advice') if summary.get(name)]
         parts += ['<h2>What the tutorial claims, and the final samples</h2>',
                   *(f'<p>{html.escape(sentence)}</p>' for sentence in sentences), '<table>',
@@ -770,7 +775,8 @@ def rest_of_page(folder, summary):
         parts.append('<p>The run is not finished; load this page again to see what is new.</p>')
     shown = [name for name in ONCE if (folder/name).exists()]
     parts += ['<h2>The whole run</h2><div class="grid">',
-              *(f'<figure><img src="{name}" alt="{name[:-4].replace("_", " ")}" loading="lazy"></figure>' for name in shown),
+              *(f'<figure><img src="{name}" alt="{name[:-4].replace("_", " ")}" loading="lazy"></figure>'
+                for name in shown),
               '</div><h2>Files</h2><p>']
     files = ['loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
              *(kind.gif for kind in FRAMES.values())]
@@ -789,8 +795,8 @@ def write_page(run):
     numbers = dict(iterations=iterations, measures=measures, kinds=[
         dict(path=name, title=kind.title, look=kind.look, size=[100*inch for inch in kind.size])
         for name, kind in run.kinds.items()])
-    title = f'A GAN learns {Path(str(run.settings["data"])).name}'
-    filled = dict(title=html.escape(title), about=about(run.settings, summary), rest=rest_of_page(run.folder, summary),
+    title = f'A GAN learns {Path(run.settings["data"]).name}'
+    filled = dict(title=html.escape(title), about=about(run.settings, summary, run.data['names']), rest=rest_of_page(run.folder, summary),
                   run=json.dumps(numbers, allow_nan=False).replace('<', '\\u003c'))
     with whole_file(run.folder/'index.html') as file:
         file.write(re.sub('@([a-z]+)@', lambda match: filled[match[1]], PAGE).encode())

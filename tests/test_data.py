@@ -233,7 +233,7 @@ def test_images(shape, tmp_path):
     assert scaled.min() == -1 and scaled.max() == 1
     distance = program.distance_to_kept(data)
     shuffled = np.random.default_rng(0).permuted(data.rows, axis=0)
-    assert abs(distance(data.rows)) < 0.05 < distance(shuffled) < distance(np.zeros([50, math.prod(shape)]))
+    assert abs(distance(data.rows)) < 0.1 < distance(shuffled) < distance(np.zeros([50, math.prod(shape)]))
 
 
 def test_a_download_that_fails(tmp_path, capsys, monkeypatch):

@@ -1,0 +1,223 @@
+"""The pictures: whole and within their edges whatever the data are called and however large; and the process that
+draws them beside a run."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import plotting
+from folders import make_folder
+
+ROOT = Path(plotting.__file__).parent
+RNG = np.random.default_rng(0)
+X = RNG.uniform(-50, 50, 300)
+DATA = {  # of all kinds: rows, and what else make_folder is told
+    'built-in': (np.stack([X, 10 + X**2], axis=1), dict(own=False, names=['x', 'y'], noise_dim=1)),
+    'three dimensions': (RNG.normal(size=[300, 3]), dict(own=False)),
+    'one column': (RNG.normal(size=[300, 1]), {}),
+    'thirty long names': (RNG.normal(size=[300, 30]), dict(names=['abcdefghijklmnopqrstuv%02d' % k for k in range(30)])),
+    'three longer names': (RNG.normal(size=[300, 3])*1e5, dict(names=['W'*50, 'i'*50, 'from $ to $ '*4])),
+    'formulas': (RNG.normal(size=[300, 2]), dict(names=['from_$_to_$', 'price (US$ or CA$)'], noise_dim=16)),
+    'large and tiny': (RNG.normal(size=[300, 2])*[1e30, 1e-6], {}),
+    'large and tiny, four': (RNG.normal(size=[300, 4])*[1e30, 1e-6, 1, 1] + [0, 1, 1e9, 0], {}),
+    'heavy tails, few values': (np.stack([RNG.standard_t(1, 300), RNG.integers(0, 2, 300), np.full(300, 7)], 1), {}),
+    'other scripts': (RNG.normal(size=[300, 4]), dict(names=['温度', 'цена', 'السعر', 'a\nb'])),
+    'grey images': (RNG.integers(0, 256, [70, 64]), dict(image=(8, 8))),
+    'colour images': (RNG.integers(0, 256, [70, 192]), dict(image=(8, 8, 3))),
+    'one iteration': (RNG.normal(size=[300, 2]), dict(iterations=(0,))),
+}
+
+
+def draw(folder, *flags, **options):
+    """`python plotting.py FOLDER`, with every warning an error that is not told to be ignored."""
+    words = [sys.executable, str(ROOT/'plotting.py'), str(folder), *flags]
+    return subprocess.run(words, capture_output=True, text=True, **options)
+
+
+def pictures(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*')
+            if path.suffix in ('.png', '.gif')}
+
+
+def ink_at_the_border(path):
+    """How many of a picture's outermost pixels are not white."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert('L'))
+    return int(sum((edge < 250).sum() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])))
+
+
+@pytest.mark.parametrize('name', DATA)
+def test_every_picture_is_whole(name, tmp_path, monkeypatch, capsys):
+    """Nothing is drawn at the border, where it would be cut; no warning is heard; columns.png of own tables alone."""
+    rows, options = DATA[name]
+    options = dict(iterations=(0, 200)) | options
+    folder = make_folder(tmp_path/'run', np.asarray(rows, float), **options)
+    monkeypatch.setattr(sys, 'argv', ['plotting.py', str(folder)])
+    monkeypatch.setattr(plotting.signal, 'signal', lambda *words: None)
+    said = plotting.main(), capsys.readouterr().err
+    assert said[0] == 0 and said[1].count('\n') == (name == 'other scripts'), said
+    drawn = sorted(folder.rglob('*.png'))
+    frames = (7 if rows.shape[1] == 2 else 5)*len(options['iterations'])
+    assert len(drawn) == frames + 3 + (options.get('own', True) and 'image' not in options)
+    assert {str(path): ink_at_the_border(path) for path in drawn if ink_at_the_border(path)} == {}
+    print(f'{len(drawn)} pictures have clean borders')
+    for path in drawn:
+        with Image.open(path) as image:
+            assert np.asarray(image.convert('L')).std() > 5, path
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A folder with its pictures. Not to be written to."""
+    folder = make_folder(tmp_path_factory.mktemp('plotting')/'run', *DATA['built-in'][:1], own=False, names=['x', 'y'],
+                         pictures='article')
+    assert draw(folder).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path/'copy')
+
+
+def test_lost_pictures_are_drawn_again(copy):
+    before = pictures(copy)
+    assert len(before) == 9 + 3 + 3
+    for name in before:
+        (copy/name).unlink()
+    done = draw(copy, env={'PATH': '', 'LANG': 'C'})  # no display, no HOME
+    assert (done.returncode, done.stderr) == (0, '')
+    assert pictures(copy) == before
+
+
+def test_no_tensorflow_and_no_pyplot():
+    code = ('import sys, plotting; print([name in sys.modules for name in '
+            '("tensorflow", "matplotlib.pyplot", "gan_quadratic")])')
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == '[False, False, False]\n'
+
+
+def test_a_folder_without_a_run_is_bad_input(tmp_path):
+    done = draw(tmp_path)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'holds no run' in done.stderr
+
+
+def test_colours_are_the_same_in_every_picture(run):
+    """White is white, and the two colours stand in each picture as they are, not only in shades of them."""
+    wanted = {(255, 255, 255), *(tuple(bytes.fromhex(colour[1:])) for colour in (plotting.REAL, plotting.GENERATED))}
+    for name in ('iterations/iteration_000100.png', 'features/feature_transform_000100.png',
+                 'features/feature_transform_centroid_000100.png'):
+        with Image.open(run/name) as image:
+            found = {colour: count for count, colour in image.convert('RGB').getcolors(1000)}
+        assert wanted <= found.keys() and found[255, 255, 255] > 1e5, name
+
+
+def test_sample_pictures_keep_their_axes(run):
+    frames = [np.asarray(Image.open(run/'iterations'/f'iteration_{i:06d}.png').convert('RGB')) for i in (0, 200)]
+    assert np.array_equal(frames[0][60:, :70], frames[1][60:, :70])      # the y axis with its numbers
+    assert np.array_equal(frames[0][420:460, :500], frames[1][420:460, :500])        # legend
+
+
+@pytest.mark.parametrize('n, milliseconds, frames', [(3, 500, 3), (50, 400, 50), (1500, 20, 750)])
+def test_gifs_last_no_longer_than_twenty_seconds(n, milliseconds, frames, tmp_path):
+    paths = [tmp_path/f'{k}.png' for k in range(n)]
+    for k, path in enumerate(paths):
+        Image.new('P', (2, 2), k % 200).save(path)
+    plotting.write_gif(paths, tmp_path/'out.gif')
+    with Image.open(tmp_path/'out.gif') as gif:
+        assert abs(gif.info['duration'] - milliseconds) <= 10 and gif.n_frames <= frames
+        assert gif.n_frames*gif.info['duration'] <= 20_000
+
+
+@pytest.mark.parametrize('name', ['snapshots/000100.npz', 'loss_logs.csv', 'metrics.csv', 'summary.json'])
+def test_damaged_numbers(name, copy):
+    """One line that names the file, status 1, and every other picture is drawn."""
+    for path in [*copy.rglob('*.png'), *copy.rglob('*.gif')]:
+        path.unlink()
+    content = (copy/name).read_bytes()
+    (copy/name).write_bytes(content[:60] + b'\xff\x00garbage' + content[60:len(content)//2] + b'\n')
+    done = draw(copy)
+    assert done.returncode == 1 and done.stderr.count('\n') == 1, done.stderr
+    assert done.stderr.startswith(f'plotting.py: {copy/name} is damaged')
+    assert len(pictures(copy)) >= 15 - 3 - 1
+
+
+@pytest.mark.parametrize('name', ['settings.json', 'snapshots/data.npz'])
+def test_damaged_foundations(name, copy):
+    (copy/name).write_bytes((copy/name).read_bytes()[:47])
+    done = draw(copy)
+    assert done.returncode == 1 and done.stderr.startswith(f'plotting.py: {copy/name} is damaged')
+    assert done.stderr.count('\n') == 1
+
+
+def test_a_last_line_that_is_being_written(copy):
+    for name in 'loss_logs.csv', 'metrics.csv':
+        with open(copy/name, 'a') as file:
+            file.write('300,1.')
+    assert draw(copy).returncode == 0
+    for name in 'loss_logs.csv', 'metrics.csv':
+        (copy/name).write_text((copy/name).read_text().split('\n')[0] + '\n')  # stopped before the first row
+    assert draw(copy).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------------ beside a run
+
+def follow(folder, **options):
+    return subprocess.Popen([sys.executable, str(ROOT/'plotting.py'), str(folder), '--follow'], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_following_a_run(copy):
+    """It draws what is missing, says when all is drawn, and puts the summary that comes then on the page."""
+    for path in [*copy.rglob('*.png'), *copy.rglob('*.gif')]:
+        path.unlink()
+    summary = (copy/'summary.json').rename(copy/'summary')
+    process = follow(copy)
+    process.stdin.write('draw\ndraw\nfinish\n')
+    process.stdin.flush()
+    assert process.stdout.readline() == 'done\n'
+    assert len(pictures(copy)) == 15 and 'not finished' in (copy/'index.html').read_text()
+    summary.rename(copy/'summary.json')
+    assert process.communicate() == ('', '') and process.returncode == 0
+    assert 'The losses settle' in (copy/'index.html').read_text()
+
+
+def test_a_run_that_ends_early_ends_it(copy):
+    for path in copy.rglob('*.png'):
+        path.unlink()
+    process = follow(copy)
+    assert process.communicate('draw\n') == ('', '') and process.returncode == 0
+    assert (copy/'iterations'/'iteration_000200.png').exists() and not (copy/'metrics.png').exists()
+
+
+@pytest.mark.parametrize('whose', ['its own', "the run's"])
+def test_a_kill_leaves_no_half_picture(whose, tmp_path):
+    """SIGTERM of the drawing process, or SIGKILL of the process that it draws for."""
+    folder = make_folder(tmp_path/'run', *DATA['built-in'][:1], iterations=range(0, 3000, 10))
+    parent = ('import subprocess, sys, time\np = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)\n'
+              'p.stdin.write(b"draw\\n"); p.stdin.flush(); print(p.pid, flush=True); time.sleep(60)')
+    process = subprocess.Popen([sys.executable, '-c', parent, sys.executable, str(ROOT/'plotting.py'), str(folder),
+                                '--follow'], stdout=subprocess.PIPE, text=True)
+    drawing = int(process.stdout.readline())
+    while len(list(folder.rglob('*.png'))) < 5:
+        time.sleep(0.02)
+    os.kill(drawing, signal.SIGTERM) if whose == 'its own' else process.kill()
+    for _ in range(200):
+        time.sleep(0.05)
+        if not os.path.exists(f'/proc/{drawing}') or 'State:\tZ' in Path(f'/proc/{drawing}/status').read_text():
+            break
+    else:
+        raise AssertionError('it draws on')
+    process.kill()
+    process.communicate()
+    assert not list(folder.rglob('*.tmp')) and len(list(folder.rglob('*.png'))) < 300
+    for path in folder.rglob('*.png'):
+        with Image.open(path) as image:
+            image.load()
