@@ -62,7 +62,8 @@ def import_tensorflow():
     os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     with IMPORTING:  # for stderr and the environment belong to all threads
-        without_keras = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras'))
+        without_keras = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
+                             or find_spec('tf_keras'))
         stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 2)
         os.environ.update(TF_USE_LEGACY_KERAS='1') if without_keras else None
@@ -902,7 +903,8 @@ def distance_to_kept(data):
     some = data.rows[:1000].astype(np.float32)
     centre = some.mean(axis=0)
     components = np.linalg.svd(some - centre, full_matrices=False)[2][:32].T
-    distance = energy_distance_to((data.kept - centre) @ components, np.std((some - centre) @ components), unpaired=True)
+    deviation = np.std((some - centre) @ components)
+    distance = energy_distance_to((data.kept - centre) @ components, deviation, unpaired=True)
     return lambda images: distance((images - centre) @ components)
 
 
@@ -941,7 +943,7 @@ def normal_inputs(transform, rows):
 
 def smoothing(n, dim):
     """The share of noise for n rows of dim columns: more for few rows and for many columns, at most a half."""
-    return min(0.5, math.sqrt(dim/n)/2)
+    return min(0.5, math.sqrt(dim/n))
 
 
 def make_streams(seed):

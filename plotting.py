@@ -715,7 +715,10 @@ function curves(id, names, levels, scale) {
     + line('', 'class="mark" stroke="#0072b2" stroke-width="2"');
   svg.onclick = event => show(Math.round(event.offsetX / svg.clientWidth * last));
 }
-function stop() { clearInterval(timer); timer = 0; play.textContent = 'Play'; play.setAttribute('aria-pressed', 'false'); }
+function stop() {
+  clearInterval(timer);
+  timer = 0; play.textContent = 'Play'; play.setAttribute('aria-pressed', 'false');
+}
 play.onclick = () => {
   if (timer) return stop();
   if (now === last) show(0);

@@ -16,8 +16,9 @@ def make_folder(folder, rows, names=None, iterations=(0, 100, 200), own=True, im
     low, high = rows.min(axis=0), rows.max(axis=0)
     margin = np.where(high > low, 0.15*(high - low), np.maximum(1, 0.1*np.abs(high)))
     (folder/'snapshots').mkdir(parents=True)
+    noise = np.stack(np.meshgrid(*[np.linspace(-1, 1, 9)]*2), -1).reshape(-1, 2)
     arrays = dict(training=rows, real=rows[:64 if image else 256], low=low - margin, high=high + margin,
-                  names=names, image=image, floor=0.001, noise=np.stack(np.meshgrid(*[np.linspace(-1, 1, 9)]*2), -1).reshape(-1, 2))
+                  names=names, image=image, floor=0.001, noise=noise)
     arrays.update(dict(kept=rows[::5], shuffled=0.1) if own and not image else {})
     np.savez(folder/'snapshots'/'data.npz', **arrays)
     settings = dict(data='table.csv' if own else 'quadratic', fingerprint=[1, 2, 3] if own else None, pictures=pictures,

@@ -281,6 +281,31 @@ def assert_own_files(folder):
     assert [name for name in MINE if not (folder/name).exists() or (folder/name).read_text() != 'mine'] == []
 
 
+@pytest.mark.parametrize('name', [
+    'metrics.csv', 'loss_logs.csv', 'generated_samples.csv', 'training_loss.png', 'iterations.gif', 'index.html',
+    'summary.json', 'settings.json', 'columns.png', 'iterations/iteration_000777.png', 'snapshots/000777.npz',
+    'checkpoint/model-5.index', 'checkpoint.npz', 'saved_model/mine', 'tensorboard/mine', 'features', 'generator/x'])
+@pytest.mark.parametrize('words', ['', '--overwrite'])
+def test_files_of_the_users_are_not_touched(name, words, tmp_path, capsys):
+    """In a folder that never held a run, whatever bears a name of a run's is the user's."""
+    (tmp_path/name).parent.mkdir(exist_ok=True)
+    (tmp_path/name).write_text('{"mine": 1}')
+    (tmp_path/'notes.txt').write_text('mine')
+    before = files(tmp_path)
+    assert command('--iterations', 11, *words.split(), '--output', tmp_path) == 2
+    one_line(capsys, tmp_path/name.split('/')[0], 'another --output')
+    assert files(tmp_path) == before
+
+
+def test_a_folder_with_files_of_other_names_can_be_used(tmp_path):
+    leave_own_files(tmp_path)
+    for name in 'snapshots', 'iterations':
+        shutil.rmtree(tmp_path/name)
+    (tmp_path/'checkpoint-mine').unlink()
+    assert command(*STEPS, '--iterations', 2, '--pictures', 'none', '--output', tmp_path) == 0
+    assert (tmp_path/'notes.txt').read_text() == 'mine'
+
+
 def test_an_unfinished_run_is_not_overwritten(half, capsys):
     before = files(half)
     assert command(*STEPS, '--output', half) == 2
@@ -520,6 +545,18 @@ def test_a_run_that_diverges(tmp_path, capsys):
                    '--pictures', 'none', '--output', folder) == 1
     one_line(capsys, 'iteration', 'not finite', '--learning-rate')
     assert not decode_everything(folder)
+
+
+def test_losses_beyond_all_bounds_are_divergence(tmp_path, capsys):
+    assert command('--iterations', 1001, '--learning-rate', 10, '--pictures', 'none', '--output', tmp_path) == 1
+    one_line(capsys, 'iteration', 'beyond 1e+08', '--learning-rate below 10')
+
+
+def test_a_failed_claim_is_followed_by_advice(tmp_path, capsys):
+    assert command(*STEPS, '--iterations', 21, '--snapshot-every', 5, '--scale', 0.001, '--pictures', 'none',
+                   '--output', tmp_path) == 0
+    advice, = [line for line in capsys.readouterr().out.splitlines() if line.startswith('Try')]
+    assert '--' in advice
 
 
 def test_not_finite_leaves_what_was_good(done, monkeypatch, capsys):
