@@ -15,13 +15,14 @@ files by `plotting.py`, a process of its own.
 import argparse
 import contextlib
 import csv
+import errno
 import functools
 import gc
 import gzip
+import itertools
 import json
 import math
 import os
-import platform
 import re
 import shutil
 import signal
@@ -53,6 +54,7 @@ XLA_FLAGS = '--xla_backend_optimization_level=2'
 IMPORTING = threading.Lock()
 
 
+@functools.cache
 def import_tensorflow():
     """`tensorflow.compat.v1`, imported without its chatter: it writes on stderr before any log level applies.
 
@@ -78,17 +80,15 @@ def import_tensorflow():
     return imported
 
 
-class LazyTensorFlow:
-    """Stands for `tensorflow.compat.v1` until its first use, because the import takes seconds that `--help` and a
-    mistyped flag should not have to wait for."""
+class LateTensorFlow:
+    """Stands for `tensorflow.compat.v1`, which is imported at the first use of one of its names: that takes seconds,
+    which `--help` and a mistyped flag should not have to wait for."""
 
     def __getattr__(self, name):
-        global tf
-        tf = import_tensorflow()
-        return getattr(tf, name)
+        return getattr(import_tensorflow(), name)
 
 
-tf = LazyTensorFlow()
+tf = LateTensorFlow()
 
 
 # ---------------------------------------------------------------------------------------------- training data
@@ -418,19 +418,18 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
 
 # --------------------------------------------------------------------------------------------------- measures
 
-def mean_distance(a, b):
-    """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
-    return sum(float(block.sum()) for block in distances(a, b))/(len(a)*len(b))
-
-
 def distances(a, b):
     """The Euclidean distances of rows of a [n, d] to all rows of b [m, d], in blocks of rows that stay in the cache."""
     # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting, some digits worse
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones_like(a[:, 0])])
     right = np.column_stack([np.ones_like(b[:, 0]), b, np.sum(b**2, axis=1)]).T
     for rows in np.array_split(left, math.ceil(len(a)*len(b)/50_000)):
-        squares = rows @ right
-        yield np.sqrt(np.abs(squares, out=squares), out=squares)  # by rounding, a square may be just below 0
+        yield np.sqrt(np.maximum(0, rows @ right))  # by rounding, a square may be just below 0
+
+
+def mean_distance(a, b):
+    """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
+    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*len(b))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
@@ -457,22 +456,17 @@ def energy_distance_to(real, spread=None, unpaired=False):
     return distance
 
 
-def curve_residual(points, curve):
-    """Median |y - curve(x)| of points [n, 2], in the data's units."""
-    return float(np.median(np.abs(points[:, 1] - curve(points[:, 0]))))
-
-
-def coverage(x, low, high, bins=20):
-    """Share of `bins` equal bins from low to high that hold at least a quarter of their fair share of x [n]."""
-    counts, _ = np.histogram(x, bins, (low, high))
-    return float(np.mean(counts >= len(x)/bins/4))
-
-
 def sample_measures(samples, data, distance):
-    """Energy distance, curve residual and coverage of samples [n, dim] in the data's units; None where not defined."""
-    return dict(energy_distance=distance(samples) if distance else None,
-                curve_residual=curve_residual(samples, data.curve) if data.curve else None,
-                coverage=coverage(samples[:, 0], data.low[0], data.high[0]) if data.curve else None)
+    """Of samples [n, dim] in the data's units, None where not defined: energy distance; of a curve also the residual,
+    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share.
+    """
+    measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
+    if data.curve:
+        x, y = samples.T
+        counts, _ = np.histogram(x, 20, (data.low[0], data.high[0]))
+        measured.update(curve_residual=float(np.median(np.abs(y - data.curve(x)))),
+                        coverage=float(np.mean(counts >= len(x)/20/4)))
+    return measured
 
 
 def measure(iteration, losses, answers, features, measured):
@@ -505,60 +499,56 @@ def check_claims(rows, final):
 
     def shrinkage(column):
         """The column's last tenth in parts of its first."""
-        return column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else None
+        return column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
     off = max(abs(columns['Discriminator Loss Mean'][-n:].mean() - 2*math.log(2)),
               abs(columns['Generator Loss Mean'][-n:].mean() - math.log(2)))
     spread = shrinkage(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss and so no spread
     mixing, distance = shrinkage(columns['Feature Mixing']), final['energy_distance']
+    floor, shuffled = final.get('floor'), final.get('shuffled')
+    # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
+    # Of own tables it is as much beyond what real rows measure, or half of the way from there to shuffled columns:
+    # nearer to real rows than to rows in which no column has to do with another.
+    limit = 0.02 if floor is None else max(floor + 0.02, (floor + shuffled)/2)
     move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
 
     def claim(words, *figures):
-        passed = [None if value is None else bool(good) for _, value, good in figures]
-        holds = False if False in passed else None if None in passed else True
-        return dict(claim=words, measured={name: value for name, value, _ in figures}, holds=holds)
+        measured = {name: float(value) if value is not None and math.isfinite(value) else None
+                    for name, value, _ in figures}
+        good = [None if measured[name] is None else bool(passed) for name, _, passed in figures]
+        return dict(claim=words, measured=measured,
+                    holds=False if False in good else None if None in good else True)
     return dict(
         losses_settle=claim(
             'The losses settle at 2 ln 2 and ln 2',
             # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
             ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
             # "settle" means to change less at the end than at the start
-            ('spread, last tenth / first', spread, spread is not None and spread < 1)),
+            ('spread, last tenth / first', spread, spread < 1)),
         samples_follow=claim(
             'Generated samples follow the real distribution',
-            ('energy distance', distance, distance is not None and distance <= farthest(final))),
+            ('energy distance', distance, distance is not None and distance <= limit)),
         real_features_stay=claim(
             'A generator update moves no feature of real data',
             # the generator's variables do not enter D's features of real data, so not even by rounding
-            ('largest move', float(move), move == 0)),
+            ('largest move', move, move == 0)),
         centroid_moves_toward=claim(
             'The generated centroid moves toward the real one',
             # the tutorial says "almost always": read as nine times in ten
-            ('share of snapshots', float(toward), toward >= 0.9)),
+            ('share of snapshots', toward, toward >= 0.9)),
         features_mix=claim(
             'Real and generated features mix more and more',
             # "more" means a smaller distance between the two clouds at the end than at the start
-            ('distance, last tenth / first', mixing, mixing is not None and mixing < 1)))
-
-
-def farthest(final):
-    """The energy distance up to which samples pass for following the real distribution.
-
-    0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
-    Of own data it is as much beyond what real rows measure, or else half of the way from there to shuffled columns:
-    nearer to real rows than to rows in which no column has to do with another.
-    """
-    floor, shuffled = final.get('floor'), final.get('shuffled')
-    return 0.02 if floor is None else max(floor + 0.02, (floor + shuffled)/2)
+            ('distance, last tenth / first', mixing, mixing < 1)))
 
 
 def verdict(final):
     """In a sentence, how near samples of own data are to real rows; None where nothing tells."""
-    distance, floor, shuffled = (final.get(name) for name in ('energy_distance', 'floor', 'shuffled'))
+    distance, floor = final['energy_distance'], final.get('floor')
     if floor is None:
         return None
     if distance <= floor + 0.02:
         return 'The samples are as good as real rows, as far as the rows kept back can tell.'
-    if distance < shuffled:
+    if distance < final['shuffled']:
         return 'The samples are nearer to the rows kept back than shuffled columns are, but not as near as real rows.'
     return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
 
@@ -589,16 +579,16 @@ class UsageError(ValueError):
     """What the user asked for that cannot be done: one line on stderr, exit status 2."""
 
 
+TABLES, ARRAYS = ('.csv', '.tsv', '.csv.gz', '.tsv.gz'), ('.npy', '.npz')
 MISSING = '', 'na', 'n/a', 'nan', 'null', 'none', '-', '?'
 
 
-def is_text(cell):
-    """Is a cell of a table neither a number nor a way to say that there is none?"""
+def cell_value(cell):
+    """The number in a cell of a table, NaN where the cell says that there is none, None where it holds text."""
     try:
-        float(cell)
+        return float(cell)
     except ValueError:
-        return cell.strip().lower() not in MISSING
-    return False
+        return math.nan if cell.strip().lower() in MISSING else None
 
 
 def read_table(path, chosen=None):
@@ -607,23 +597,18 @@ def read_table(path, chosen=None):
     chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an editor counts it.
     """
     with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
-        first_lines = [line for line in (file.readline() for _ in range(20)) if line.strip()]
-        widths = {separator: [len(cells) for cells in csv.reader(first_lines, delimiter=separator)]
-                  for separator in '\t;,'}
-        separator = next((key for key, width in widths.items() if width and min(width) == max(width) > 1), ',')
-        first, second = [*csv.reader(first_lines, delimiter=separator), [], []][:2]
-        header = any(is_text(cell) and not is_text(below) for cell, below in zip(first, second or first[:0]))
-        header = header or bool(first) and not second and any(map(is_text, first))
-        names = [cell.strip() for cell in first] if header else [str(k + 1) for k in range(len(first))]
+        top = [line for line in (file.readline() for _ in range(20)) if line.strip()]
+        widths = {separator: {len(cells) for cells in csv.reader(top, delimiter=separator)} for separator in '\t;,'}
+        separator = next((key for key, width in widths.items() if len(width) == 1 and max(width) > 1), ',')
+        first, below = [*csv.reader(top, delimiter=separator), [], []][:2]
+        is_header = any(cell_value(name) is None and (not below or cell_value(cell) is not None)
+                        for name, cell in zip(first, below or first))
+        names = [cell.strip() for cell in first] if is_header else [str(k + 1) for k in range(len(first))]
         wanted = choose_columns(chosen, names)
         file.seek(0)
-        values, reader = array('d'), csv.reader(file, delimiter=separator)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header:
-                header = None
-                continue
+        reader, values = csv.reader(file, delimiter=separator), array('d')
+        lines = (cells for cells in reader if any(map(str.strip, cells)))
+        for cells in itertools.islice(lines, int(is_header), None):
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
             try:
@@ -631,52 +616,29 @@ def read_table(path, chosen=None):
             except ValueError:
                 row = [math.nan]
             if not math.isfinite(sum(row)):
-                raise UsageError(bad_cell(reader.line_num, cells, names, wanted))
+                found = [cell_value(cell) for cell in cells]
+                good = [k for k, value in enumerate(found) if value is not None and math.isfinite(value)]
+                bad = next((k for k in wanted if k not in good), wanted[0])
+                raise UsageError(
+                    f'line {reader.line_num}, column {names[bad][:60]!r} '
+                    + (f'holds {cells[bad].strip()[:40]!r}, which is no finite number; ' if cells[bad].strip() else
+                       'is empty; ') + 'mend the cell, or leave the '
+                    + (f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}' if good else 'line out'))
             values.extend(row)
-    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if header is None else None
-
-
-def bad_cell(line, cells, names, wanted):
-    """What is wrong with the first cell of a line that is no finite number, and what to do."""
-    def finite(cell):
-        try:
-            return math.isfinite(float(cell))
-        except ValueError:
-            return False
-    bad = next((k for k in wanted if not finite(cells[k])), wanted[0])
-    what = 'is empty' if not cells[bad].strip() else f'holds {cells[bad].strip()[:40]!r}, which is no finite number'
-    others = [str(k + 1) for k in range(len(cells)) if finite(cells[k])]
-    remedy = f'or leave the column out: --columns {" ".join(others[:40])}' if others else 'or leave the line out'
-    return f'line {line}, column {names[bad][:60]!r} {what}; mend the cell, {remedy}'
+    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
 
 
 def choose_columns(chosen, names):
     """The indices of the chosen columns (None: of all), by name or by number from 1. Raises UsageError."""
-    indices = []
+    numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in reversed([*enumerate(names)])}
     for word in chosen or []:
-        if word in names:
-            indices.append(names.index(word))
-        elif word.isdecimal() and 1 <= int(word) <= len(names):
-            indices.append(int(word) - 1)
-        else:
+        if word not in numbers:
             known = ', '.join(names[:20]) + (', ...' if len(names) > 20 else '')
             raise UsageError(f'has no column {word!r}; give names or numbers from 1 to {len(names)}: {known}')
+    indices = [numbers[word] for word in chosen or []]
     if len(set(indices)) < len(indices):
         raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
     return indices or list(range(len(names)))
-
-
-def read_arrays(path):
-    """The rows of a .npy, or of a .npz with one array or one named x_train."""
-    rows = np.load(path, allow_pickle=False)
-    if (path.suffix.lower() == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
-        raise ValueError('its ending belongs to the other of .npy and .npz')
-    if isinstance(rows, np.ndarray):
-        return rows
-    with rows:
-        if len(rows.files) != 1 and 'x_train' not in rows.files:
-            raise UsageError(f'holds the arrays {rows.files}; give one array, or name it x_train')
-        return rows[rows.files[0] if len(rows.files) == 1 else 'x_train']
 
 
 def load_rows(source, chosen=None):
@@ -685,64 +647,65 @@ def load_rows(source, chosen=None):
     source: a path, or an array [n, dim] or of images [n, height, width(, channels)] or [n, channels, height, width].
     Raises UsageError, with the reason, where it is no table of at least two rows of finite numbers.
     """
-    def bad(reason):
-        return UsageError(f'argument --data: {"the array" if isinstance(source, np.ndarray) else source}: {reason}')
-    try:
-        names, rows = None, source
-        if not isinstance(source, np.ndarray):
-            kind = ''.join(Path(source).suffixes[-2:] if source.lower().endswith('.gz') else Path(source).suffixes[-1:])
-            if os.path.isdir(source) or kind.lower() not in TABLES + ARRAYS:
-                raise bad(f'is {"a folder" if os.path.isdir(source) else "no table"}; give a file that ends in '
-                          + ', '.join(TABLES + ARRAYS))
-            if kind.lower() in TABLES:
-                rows, names = read_table(Path(source), chosen)
-                chosen = None
-            else:
-                rows = read_arrays(Path(source))
-        if rows.dtype.kind not in 'buif':
-            raise UsageError(f'holds values of type {rows.dtype}; numbers are allowed')
-        if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
-            rows = np.moveaxis(rows, 1, 3)  # channels first
-        looks = rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)
-        image = rows.shape[1:] if looks and min(rows.shape[1:3]) > 3 else None
-        rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
-        if chosen and not image:
-            rows = rows[:, choose_columns(chosen, [str(k + 1) for k in range(rows.shape[1])])]
-    except UsageError as error:
-        raise error if str(error).startswith('argument') else bad(error) from None
-    except OSError as error:
-        raise bad(f'cannot be read: {error.strerror or error}') from error
-    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
-        raise bad(f'is not a table of numbers: {" ".join(str(error).split())}') from error
+    names, rows = None, source
+    if not isinstance(source, np.ndarray):
+        kind = ''.join(Path(source).suffixes[-2 if source.lower().endswith('.gz') else -1:]).lower()
+        if os.path.isdir(source) or kind not in TABLES + ARRAYS:
+            raise UsageError(f'is {"a folder" if os.path.isdir(source) else "no table"}; give a file that ends in {", ".join(TABLES + ARRAYS)}')
+        if kind in TABLES:
+            (rows, names), chosen = read_table(Path(source), chosen), None
+        else:
+            rows = np.load(source, allow_pickle=False)
+            if (kind == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
+                raise UsageError('is of the other kind of .npy and .npz than its name says; rename it')
+            if kind == '.npz':
+                if len(rows.files) != 1 and 'x_train' not in rows.files:
+                    raise UsageError(f'holds the arrays {rows.files}; give one array, or name it x_train')
+                with rows as archive:
+                    rows = archive[archive.files[0] if len(archive.files) == 1 else 'x_train']
+    if rows.dtype.kind not in 'buif':
+        raise UsageError(f'holds values of type {rows.dtype}; numbers are allowed')
+    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
+        rows = np.moveaxis(rows, 1, 3)  # channels first
+    is_image = (rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)) and min(rows.shape[1:3]) > 3
+    image = rows.shape[1:] if is_image else None
+    rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
+    if chosen and not image:
+        rows = rows[:, choose_columns(chosen, [str(k + 1) for k in range(rows.shape[1])])]
     if len(rows) < 2 or not rows.size:
-        raise bad(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
+        raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
     if not image or rows.dtype.kind == 'f':
         rows = rows.astype(np.float32 if image else np.float64, copy=False)
         if not (np.abs(rows) < np.finfo(np.float32).max).all():  # also of NaN
-            raise bad('holds values that are not finite, or too large for single precision; remove or replace them')
+            raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
     return rows, names, image[:2] if image and image[-1] == 1 else image
 
 
-TABLES, ARRAYS = ('.csv', '.tsv', '.csv.gz', '.tsv.gz'), ('.npy', '.npz')
-
-
 def find_rows(source, chosen=None):
-    """`load_rows` of a file or an array, or the same of one of Keras's data sets; three times None of a built-in
-    distribution."""
-    if isinstance(source, str) and source in DISTRIBUTIONS:
-        return None, None, None
-    if isinstance(source, str) and source in KERAS_DATASETS:
-        try:
-            (images, _), _ = getattr(tf.keras.datasets, source).load_data()
-        except Exception as error:  # the downloader raises bare exceptions
-            raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
-                          f'give a local copy instead, such as --data {source}.npz') from error
-        return images.reshape(len(images), -1), None, images.shape[1:]
-    if isinstance(source, str) and not os.path.exists(source):  # False also of a name too long to be one
-        raise UsageError(f'argument --data: {source[:200]!r} is no file and no known distribution; allowed are '
-                         f'{", ".join(BUILT_IN)}, or a file that ends in '
-                         + ', '.join(TABLES + ARRAYS))
-    return load_rows(source, chosen)
+    """`load_rows` of a file, of an array or of one of Keras's data sets; three times None of a distribution. Raises
+    UsageError, and Failure where a data set cannot be fetched."""
+    try:
+        if isinstance(source, np.ndarray) or os.path.exists(source) and source not in BUILT_IN:
+            return load_rows(source, chosen)
+    except OSError as error:
+        reason = f'cannot be read: {error.strerror or error}'
+    except UsageError as error:
+        reason = str(error)
+    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
+        reason = f'is not a table of numbers: {" ".join(str(error).split())}'
+    else:
+        if source in DISTRIBUTIONS:
+            return None, None, None
+        if source in KERAS_DATASETS:
+            try:
+                return load_rows(getattr(tf.keras.datasets, source).load_data()[0][0])
+            except Exception as error:  # the downloader raises bare exceptions
+                raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
+                              f'give a local copy instead, such as --data {source}.npz') from error
+        reason = (f'is no file and no known distribution; allowed are {", ".join(BUILT_IN)}, or a file that ends in '
+                  + ', '.join(TABLES + ARRAYS))
+    name = 'the array' if isinstance(source, np.ndarray) else repr(source[:200])
+    raise UsageError(f'argument --data: {name} {reason}')
 
 
 def fingerprint(rows):
@@ -753,7 +716,7 @@ def fingerprint(rows):
 # ------------------------------------------------------------------------------------- data as a run needs it
 
 PICTURE_ROWS = 256       # real samples in a picture
-JUDGED_ROWS = 2000       # samples, real and generated, from which a snapshot's measures are taken
+MEASURED_ROWS = 2000     # samples, real and generated, from which a snapshot's measures are taken
 FINAL_ROWS = 10_000      # rows of generated_samples.csv
 KEPT_ROWS = 20           # the fewest rows kept back; of less than twice as many none are
 KNOTS = 1000             # of a column's distribution function
@@ -787,9 +750,8 @@ class Quantile(NamedTuple):
         between = np.empty([2, *rows.shape], np.float32)
         for column, value, (low, high) in zip(rows.T, self.values.T, np.moveaxis(between, 2, 0)):
             left, right = (np.searchsorted(value, column, side) for side in ('left', 'right'))
-            tied = right - left > 1
             exact = np.interp(column, value, place)
-            low[:], high[:] = np.where(tied, left - 0.5, exact), np.where(tied, right - 0.5, exact)
+            low[:], high[:] = np.where(right - left > 1, (left - 0.5, right - 0.5), exact)
         return between
 
     def at(self, positions):
@@ -839,17 +801,16 @@ class Data(NamedTuple):
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    curve, kept, normalize = None, None, settings['normalize']
     if rows is None:
         distribution = DISTRIBUTIONS[settings['data']]
-        curve = distribution.curve
 
         def sample(n, rng):
             return distribution.sample(n, settings['scale'], rng)
-        # range and spread of a built-in distribution are the same for every seed
-        reference = sample(100_000, np.random.default_rng(0))
+        reference = sample(100_000, np.random.default_rng(0))  # range and spread are the same for every seed
     else:
-        reference, kept = keep_back(rows, settings['seed'], JUDGED_ROWS if image else len(rows))
+        n = 0 if len(rows) < 2*KEPT_ROWS else min(max(KEPT_ROWS, len(rows)//5), MEASURED_ROWS if image else len(rows))
+        shuffled = make_streams(settings['seed'])['kept'].permutation(len(rows))
+        reference, kept = rows[shuffled[n:]] if n else rows, rows[shuffled[:n]] if n else None
 
         def sample(n, rng):
             return reference[(rng.random(n)*len(reference)).astype(int)]
@@ -857,49 +818,34 @@ def make_data(settings, rows=None, names=None, image=None):
     low, high = reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
         low[:], high[:] = low.min(), high.max()
-    shift, spread = np.zeros(dim), np.ones(dim)
-    if normalize == 'standard' and image:
-        shift, spread = (high + low)/2, (high - low)/2
-    elif normalize == 'standard':
-        shift, spread = reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)
-    transform = Affine(shift, np.where(spread > 0, spread, 1))
-    if normalize == 'quantile':
+    if settings['normalize'] == 'quantile':
         transform = make_quantile(reference)
-
-    def inputs(n, rng):
-        return transform.to_networks(sample(n, rng))
-    if rows is not None and normalize == 'quantile':
         inputs = normal_inputs(transform, reference)
+    else:
+        shift, spread = np.zeros(dim), np.ones(dim)
+        if settings['normalize']:
+            shift, spread = ((high + low)/2, (high - low)/2) if image else (
+                reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float))
+        transform = Affine(shift, np.where(spread > 0, spread, 1))
+
+        def inputs(n, rng):
+            return transform.to_networks(sample(n, rng))
     names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
     if rows is None:
-        return Data(sample, inputs, names, low, high, transform, curve)
-    formats = '%.4g' if image else number_formats(reference)
-    return Data(sample, inputs, names, low, high, transform, curve, image, formats, reference, kept)
-
-
-def number_formats(rows):
-    """How the columns of rows [n, dim] are written: with nine digits, or as many more as tell their values apart."""
-    values = np.sort(rows[:FINAL_ROWS], axis=0)
+        return Data(sample, inputs, names, low, high, transform, distribution.curve)
+    # nine digits, or as many more as tell a column's values apart
+    values = np.sort(reference[:FINAL_ROWS], axis=0)
     gaps = np.diff(values, axis=0)
     ratio = np.abs(values).max(axis=0)/np.where(gaps > 0, gaps, np.inf).min(axis=0)
-    return [f'%.{min(17, max(9, math.ceil(math.log10(max(x, 1))) + 1))}g' for x in ratio]
-
-
-def keep_back(rows, seed, most):
-    """The user's rows in two parts: those to train on, and a fifth of them, at most `most`, to judge by, None where
-    that would be too few."""
-    n = min(max(KEPT_ROWS, len(rows)//5), most)
-    if len(rows) < 2*KEPT_ROWS:
-        return rows, None
-    shuffled = make_streams(seed)['kept'].permutation(len(rows))
-    return rows[shuffled[n:]], rows[shuffled[:n]]
+    formats = '%.4g' if image else [f'%.{min(17, max(9, math.ceil(math.log10(max(x, 1))) + 1))}g' for x in ratio]
+    return Data(sample, inputs, names, low, high, transform, None, image, formats, reference, kept)
 
 
 def distance_to_kept(data):
     """The energy distance of samples [n, dim] to the rows kept back; of images, of their leading principal components,
     each with its own weight, for single pixels say little. All is divided by deviations of the rows trained on."""
     if not data.image:
-        return energy_distance_to(data.kept[:JUDGED_ROWS], data.rows.std(axis=0), unpaired=True)
+        return energy_distance_to(data.kept[:MEASURED_ROWS], data.rows.std(axis=0), unpaired=True)
     some = data.rows[:1000].astype(np.float32)
     centre = some.mean(axis=0)
     components = np.linalg.svd(some - centre, full_matrices=False)[2][:32].T
@@ -908,17 +854,15 @@ def distance_to_kept(data):
     return lambda images: distance((images - centre) @ components)
 
 
-def nearest(points, rows):
-    """The median distance of points [n, d] to the nearest of these rows [m, d], columns in units of their deviation."""
-    spread = rows.std(axis=0)
-    a, b = ((x - rows.mean(axis=0))/np.where(spread > 0, spread, 1) for x in (points, rows))
-    return float(np.median(np.concatenate([block.min(axis=1) for block in distances(a, b)])))
-
-
 def nearness(samples, data):
-    """The distance of samples to the nearest row trained on, in parts of that of rows kept back; of copies it is 0."""
+    """The median distance of samples to the nearest row trained on, in parts of that of rows kept back, columns in
+    units of their deviation; of copies it is 0."""
     rows = data.rows[:FINAL_ROWS]
-    return nearest(samples[:JUDGED_ROWS], rows)/max(nearest(data.kept[:JUDGED_ROWS], rows), 1e-12)
+    centre, spread = rows.mean(axis=0), rows.std(axis=0)
+    rows, *others = ((x - centre)/np.where(spread > 0, spread, 1) for x in (
+        rows, samples[:MEASURED_ROWS], data.kept[:MEASURED_ROWS]))
+    near, usual = (np.median(np.concatenate([block.min(axis=1) for block in distances(x, rows)])) for x in others)
+    return float(near/max(usual, 1e-12))
 
 
 def normal_inputs(transform, rows):
@@ -948,7 +892,7 @@ def smoothing(n, dim):
 
 def make_streams(seed):
     """An independent random stream for each use."""
-    uses = 'real', 'noise', 'picture', 'judged', 'final', 'weights', 'kept'
+    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'kept'
     return {use: np.random.Generator(np.random.PCG64(child))
             for use, child in zip(uses, np.random.SeedSequence(seed).spawn(len(uses)))}
 
@@ -960,14 +904,14 @@ def draw_batches(data, streams, n, batch_size, noise_dim):
     for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
         X[i:i + 4096] = data.inputs(len(X[i:i + 4096]), streams['real'])
         Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), noise_dim, streams['noise'])
-    return X.reshape(n, batch_size, X.shape[1]), Z.reshape(n, batch_size, noise_dim)
+    return X.reshape(n, batch_size, -1), Z.reshape(n, batch_size, -1)
 
 
 class Fixed(NamedTuple):
     """What stays the same through a run's snapshots."""
-    X: np.ndarray                 # fed to D: real samples to judge it by and, below them, the plane of its map
-    Z: np.ndarray                 # fed to G: noise to judge it by and, below it, the grid of noise that is drawn
-    judged: int                   # rows of X, and of Z, that are for measures
+    X: np.ndarray                 # fed to D: real samples to measure its answers by, then the plane of its map
+    Z: np.ndarray                 # fed to G: noise of the samples to measure, then the grid of noise that is drawn
+    measured: int                 # rows of X that are for measures; of Z it is MEASURED_ROWS
     distance: Optional[Callable]  # energy distance of samples to real ones, None where there are too few
     drawn: dict                   # arrays for every picture
 
@@ -975,33 +919,31 @@ class Fixed(NamedTuple):
 def fixed_inputs(settings, data, streams):
     """The `Fixed` of a run."""
     dim, noise_dim = len(data.names), settings['noise_dim']
-    training, pictured, judged = (data.sample(n, streams[use]) for n, use in (
+    training, pictured, real = (data.sample(n, streams[use]) for n, use in (
         (64 if data.image else 10_000, 'picture'), (64 if data.image else PICTURE_ROWS, 'picture'),
-        (JUDGED_ROWS, 'judged')))
-    distance = levels = None
+        (MEASURED_ROWS, 'measures')))
+    distance, levels = None, dict(floor=np.nan)
     if data.rows is None:
-        distance = energy_distance_to(judged)
+        distance = energy_distance_to(real)
         levels = dict(floor=np.mean([distance(part) for part in np.split(training, 5)]))
     elif data.kept is not None:
-        judged, distance = data.kept[:JUDGED_ROWS], distance_to_kept(data)
-        rows = data.rows[:JUDGED_ROWS]
+        real, distance, rows = data.kept[:MEASURED_ROWS], distance_to_kept(data), data.rows[:MEASURED_ROWS]
         levels = dict(floor=distance(rows), shuffled=distance(np.random.default_rng(0).permuted(rows, axis=0)))
     margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
                                            np.maximum(1, 0.1*np.abs(data.high)))
     low, high = data.low - margin, data.high + margin
-    X, Z = data.transform.to_networks(judged), sample_Z(JUDGED_ROWS, noise_dim, streams['judged'])
+    X, Z = data.transform.to_networks(real), sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
     drawn = dict(training=training, real=pictured, low=low, high=high, names=data.names, image=data.image or [],
-                 **(levels or dict(floor=np.nan)), range=[data.low, data.high], formats=data.formats,
-                 **data.transform._asdict())
+                 range=[data.low, data.high], formats=data.formats, **levels, **data.transform._asdict())
+    if data.kept is not None and not data.image:
+        drawn['kept'] = real
     if dim == 2:
         plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
         grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
         grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
-        X, Z = np.concatenate([X, data.transform.to_networks(plane)]), np.concatenate([Z, grid])
         drawn['noise'] = grid[:, :2]
-    if data.kept is not None and not data.image:
-        drawn['kept'] = judged
-    return Fixed(X, Z, len(judged), distance, drawn)
+        X, Z = np.concatenate([X, data.transform.to_networks(plane)]), np.concatenate([Z, grid])
+    return Fixed(X, Z, len(real), distance, drawn)
 
 
 # --------------------------------------------------------------------------------------------- files of a run
@@ -1019,14 +961,20 @@ RUN_FILES = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', '
 FOLDERS = 'saved_model', 'saved_model.new', 'saved_model.old', 'tensorboard'  # the program's alone
 
 
+# What reading a damaged file raises, by json, csv, NumPy and zipfile.
+DAMAGE = ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zipfile.BadZipFile, zlib.error
+
+
 @contextlib.contextmanager
 def naming(path):
-    """Gives an error of the operating system that names no file, such as that of a full disk, the path it is about."""
+    """Errors about a file name it: those of a full disk name none, and TensorFlow's are of a kind of their own."""
     try:
         yield
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+    except tf.errors.OpError as error:
+        raise Failure(f'{path} could not be written ({first_line(error)}); see to it, then --resume') from error
 
 
 @contextlib.contextmanager
@@ -1046,14 +994,15 @@ def whole_file(path, mode='wb', **options):
 
 @contextlib.contextmanager
 def whole_folder(path):
-    """Where to write a folder that takes the place of another when it is whole."""
+    """The same of a folder: where to write one that takes the place of another when it is whole."""
     new, old = (path.with_name(path.name + ending) for ending in ('.new', '.old'))
     try:
         shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
-        yield new
-        if path.exists():
-            path.rename(old)
-        new.rename(path)
+        with naming(path):
+            yield new
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
     finally:
         for leftover in new, old:
             shutil.rmtree(leftover, ignore_errors=True)
@@ -1066,62 +1015,60 @@ def write_json(path, content):
         file.write('\n')
 
 
-def read_json(path):
-    """A JSON file of the program, None where there is none. Raises Failure where it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise damaged(path)
-    return content
-
-
-def damaged(path):
-    """The Failure of a file from which a run cannot go on."""
-    return Failure(f'{path} is damaged; put back a copy, or start anew with --overwrite')
-
-
 def append_lines(path, lines):
     """Appends lines to a CSV."""
     with naming(path), open(path, 'a', encoding='utf-8') as file:
         file.writelines(line + '\n' for line in lines)
 
 
-def end_of_lines(path, count):
-    """Where the first `count` lines of a file end, in bytes. Raises Failure where it has fewer."""
+@contextlib.contextmanager
+def reading(path):
+    """Where a file of the run turns out to be damaged, raises a Failure that says so."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew '
+                      'with --overwrite') from error
+
+
+def read_json(path):
+    """A JSON file of the program, None where there is none. Raises Failure where it is damaged."""
     if not path.exists():
-        raise damaged(path)
-    with open(path, 'rb') as file:
-        if not all(file.readline().endswith(b'\n') for _ in range(count)):
-            raise Failure(f'{path} is shorter than it was; put back a copy, or start anew with --overwrite')
-        return file.tell()
+        return None
+    with reading(path):
+        return dict(json.loads(path.read_text(encoding='utf-8')))
+
+
+def read_npz(path):
+    """The arrays of an .npz of the program by name, None where there is none. Raises Failure where it is damaged."""
+    if not path.exists():
+        return None
+    with reading(path), np.load(path) as archive:
+        if archive.zip.testzip():
+            raise ValueError('a checksum is wrong')
+        return dict(archive)
 
 
 def read_rows(path):
     """A CSV of the program as a list of rows, dicts of numbers by column, None where a field is empty."""
-    try:
-        with open(path, newline='', encoding='utf-8') as file:
-            return [{name: float(text) if text else None for name, text in row.items()}
-                    for row in csv.DictReader(file, restval='a field too few')]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise Failure(f'{path} is damaged ({error})') from error
+    with reading(path), open(path, newline='', encoding='utf-8') as file:
+        return [{name: float(text) if text else None for name, text in row.items()}
+                for row in csv.DictReader(file, restval='a field too few')]
 
 
 @contextlib.contextmanager
 def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
-    with contextlib.ExitStack() as stack:
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
         if fcntl:
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+    finally:
+        if fcntl:
+            os.close(descriptor)
 
 
 def discard(folder):
@@ -1144,7 +1091,7 @@ FORMAT = 2  # of checkpoint.npz; another one is not read
 
 def save_checkpoint(run, progress):
     """Saves all that going on needs, in one file. Raises Failure, and saves nothing, where a weight is not finite."""
-    weights = run.session.sess.run(run.session.weights)
+    weights = run.sess.run(run.weights)
     if not all(np.isfinite(value).all() for value in weights.values()):
         raise diverged(progress.iteration, 'a weight', run.settings)
     state = dict(format=FORMAT, iteration=progress.iteration, seconds=progress.seconds, best=progress.best,
@@ -1155,54 +1102,24 @@ def save_checkpoint(run, progress):
                  **{f'best/{name}': value for name, value in progress.best_weights.items()})
 
 
-def read_npz(path):
-    """The arrays of an .npz of the program by name, None where there is none. Raises Failure where it is damaged."""
-    try:
-        with np.load(path) as archive:
-            if archive.zip.testzip():
-                raise damaged(path)
-            return dict(archive)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise damaged(path) from error
-
-
 def read_checkpoint(folder):
-    """The last checkpoint, its state with the arrays by name; None where there is none. Raises Failure."""
+    """The progress of the last checkpoint, as `train_run` begins it, with every variable's value by its name and the
+    streams' states; None where there is none. Raises Failure."""
     path = folder/'checkpoint.npz'
     arrays = read_npz(path)
     if arrays is None:
         return None
-    try:
+    with reading(path):
         state = json.loads(arrays.pop('state').tobytes())
-        if state['format'] != FORMAT:
-            raise Failure(f'{path} is of another version (format {state["format"]}, known is {FORMAT}); '
-                          'use that version')
-        return SimpleNamespace(**state, recent=[arrays.pop('recent')], arrays=arrays)
-    except (ValueError, KeyError) as error:
-        raise damaged(path) from error
-
-
-def restore_checkpoint(run, checkpoint):
-    """Takes networks and streams back to the checkpoint; returns the run's progress. Raises Failure where it is of
-    other networks."""
-    saved = {name: value for name, value in checkpoint.arrays.items() if not name.startswith('best/')}
-    if {name: value.shape for name, value in saved.items()} != {
-            name: tuple(tensor.shape.as_list()) for name, tensor in run.session.weights.items()}:
-        raise Failure(f'{run.folder/"checkpoint.npz"} is of other networks; put back a copy, or start anew with '
-                      '--overwrite')
-    set_weights(run.session.sess, saved)
-    for use, state in checkpoint.streams.items():
-        run.streams[use].bit_generator.state = state
-    best = {name[len('best/'):]: value for name, value in checkpoint.arrays.items() if name.startswith('best/')}
-    return SimpleNamespace(iteration=checkpoint.iteration, seconds=checkpoint.seconds, recent=checkpoint.recent,
-                           best=checkpoint.best, best_weights=best)
+        if state.pop('format') != FORMAT:
+            raise Failure(f'{path} is of another version of this program, whose format is not {FORMAT}; use that one')
+        best_weights = {name[len('best/'):]: arrays.pop(name) for name in list(arrays) if name.startswith('best/')}
+        return SimpleNamespace(**state, recent=[arrays.pop('recent')], best_weights=best_weights, weights=arrays)
 
 
 def set_weights(sess, values):
-    """Gives variables, by name, these values: through their initializers, which adds nothing to the graph."""
-    variables = [v for v in tf.global_variables() if v.op.name in values]
+    """Gives the graph's variables these values, by name. Raises KeyError or ValueError where names or shapes differ."""
+    variables = tf.global_variables()  # by their initializers, which adds nothing to the graph
     sess.run([v.initializer for v in variables],
              feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
 
@@ -1220,25 +1137,18 @@ BUFFER_BYTES = 32e6      # of batches in one sess.run
 LARGEST_LOSS = 1e8       # no training comes back from there
 
 
-class Session(NamedTuple):
-    """The built graph and what runs it."""
-    sess: Any
-    gan: GAN
-    samples: Any      # G_sample in the data's units, double precision
-    optimizers: list
-    networks: dict    # further arguments of `build_gan` and `build_loop`
-    generator: dict   # and of `generator`
-    weights: dict     # every variable's value by its name, those of the optimizers too
-
-
 class Run(NamedTuple):
-    """What belongs to one run."""
+    """What belongs to one run, on an open session."""
     folder: Path
     settings: dict
     data: Data
     streams: dict
+    sess: Any
+    gan: GAN
+    samples: Any        # G_sample in the data's units, double precision
+    optimizers: list
+    weights: dict       # every variable's value by its name, those of the optimizers too
     fixed: Fixed
-    session: Session
     events: Any = None  # writes TensorBoard's file
 
 
@@ -1246,44 +1156,50 @@ def session_config(hidden, dim):
     """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
     on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
     small = max(hidden) <= 64 and dim <= 64
-    config = tf.ConfigProto(intra_op_parallelism_threads=1 if small else 0, device_count={'GPU': 0} if small else {})
+    config = tf.ConfigProto(intra_op_parallelism_threads=int(small), device_count={'GPU': 0} if small else {})
     config.gpu_options.allow_growth = True
     return config
 
 
+def network_options(settings, data):
+    """What `generator`, `build_gan` and `build_loop` are told of the networks."""
+    low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
+    return dict(hsize=settings['hidden'], dim=len(data.names), low=low, high=high,
+                **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
+
+
 @contextlib.contextmanager
-def open_session(settings, data, streams):
+def open_run(folder, settings, data):
     """Builds the graph in a `tf.Graph` of its own and opens a session on it, with initial weights."""
+    streams = make_streams(settings['seed'])
+    fixed = fixed_inputs(settings, data, streams)
     with tf.Graph().as_default():
         tf.set_random_seed(int(streams['weights'].integers(2**31)))
-        low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
-        generator = dict(hsize=settings['hidden'], dim=len(data.names), low=low, high=high,
-                         **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
-        networks = dict(generator, noise_dim=settings['noise_dim'])
         optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
-        gan = build_gan(*optimizers, penalty=settings['penalty'], **networks)
+        gan = build_gan(*optimizers, settings['penalty'], noise_dim=settings['noise_dim'],
+                        **network_options(settings, data))
         weights = {v.op.name: v.read_value() for v in tf.global_variables()}
         with tf.Session(config=session_config(settings['hidden'], len(data.names))) as sess:
             sess.run(tf.global_variables_initializer())
-            yield Session(sess, gan, data.transform.from_networks(gan.G_sample), optimizers, networks, generator,
-                          weights)
+            yield Run(folder, settings, data, streams, sess, gan, data.transform.from_networks(gan.G_sample),
+                      optimizers, weights, fixed)
 
 
-def block_trainer(session, settings, length):
+def block_trainer(run, length):
     """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots:
     the compiled loop, or the tutorial's own way under --step-by-step."""
-    sess, gan, steps = session.sess, session.gan, (settings['d_steps'], settings['g_steps'])
+    settings, steps = run.settings, (run.settings['d_steps'], run.settings['g_steps'])
     if settings['step_by_step']:
-        return lambda X_batches, Z_batches: np.array([train_iteration(sess, gan, *batches, *steps)[:2]
+        return lambda X_batches, Z_batches: np.array([train_iteration(run.sess, run.gan, *batches, *steps)[:2]
                                                       for batches in zip(X_batches, Z_batches)], float)
     try:
-        run_loop = build_loop(*session.optimizers, length, settings['batch_size'], *steps,
-                              penalty=settings['penalty'], **session.networks)
-        run_loop(sess, np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+        run_loop = build_loop(*run.optimizers, length, settings['batch_size'], *steps, penalty=settings['penalty'],
+                              noise_dim=settings['noise_dim'], **network_options(settings, run.data))
+        run_loop(run.sess, np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
     except tf.errors.OpError as error:
         raise Failure(f'the training loop could not be compiled ({first_line(error)}); '
                       'give smaller networks or batches, or --step-by-step') from error
-    return functools.partial(run_loop, sess)
+    return functools.partial(run_loop, run.sess)
 
 
 def diverged(iteration, what, settings):
@@ -1293,27 +1209,34 @@ def diverged(iteration, what, settings):
                    'another --seed')
 
 
+def check_losses(losses, iteration, settings):
+    """Raises Failure where one of the losses [n, 2] of the iterations from this one on is beyond all bounds."""
+    bad = np.argwhere(~(np.abs(losses) < LARGEST_LOSS))
+    if len(bad):
+        which = ('the discriminator loss', 'the generator loss')[bad[0][1]]
+        raise diverged(iteration + int(bad[0][0]), which, settings)
+
+
 def snapshot_iteration(run, X_batch, Z_batch):
     """An iteration step by step, with what its pictures and measures are made from.
 
     Returns the losses [1, 2], the arrays of the snapshot's file, mean D(x) on real and on generated samples, and
-    generated samples [n, dim] to judge; samples are in the data's units.
+    generated samples [n, dim] to measure; samples are in the data's units.
     """
-    sess, gan, *_ = session = run.session
-    fixed, settings, n = run.fixed, run.settings, len(run.fixed.drawn['real'])
+    sess, gan, fixed, settings = run.sess, run.gan, run.fixed, run.settings
     feed = {gan.X: X_batch, gan.Z: Z_batch}
     dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
                                              look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
-    Z_shown = np.concatenate([Z_batch, fixed.Z])[:n]  # as many as real ones are drawn
-    generated = sess.run(session.samples, feed_dict={gan.Z: Z_shown})
+    Z_shown = np.concatenate([Z_batch, fixed.Z])[:len(fixed.drawn['real'])]  # as many as real ones are drawn
+    generated = sess.run(run.samples, feed_dict={gan.Z: Z_shown})
     # Here the tutorial's part ends.
-    *logits, samples = sess.run([gan.r_logits, gan.f_logits, session.samples],
+    *logits, samples = sess.run([gan.r_logits, gan.f_logits, run.samples],
                                 feed_dict={gan.X: fixed.X, gan.Z: fixed.Z})
     r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
     arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
-                  decision=r_D[fixed.judged:].astype(np.float32), mapping=samples[JUDGED_ROWS:].astype(np.float32))
-    answers = r_D[:fixed.judged].mean(), f_D[:JUDGED_ROWS].mean()
-    return np.array([[dloss, gloss]], float), arrays, answers, samples[:JUDGED_ROWS]
+                  decision=r_D[fixed.measured:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
+    answers = r_D[:fixed.measured].mean(), f_D[:MEASURED_ROWS].mean()
+    return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS]
 
 
 def take_snapshot(run, progress, X_batch, Z_batch):
@@ -1333,22 +1256,15 @@ def take_snapshot(run, progress, X_batch, Z_batch):
     distance = measured['energy_distance']
     if run.settings['keep'] == 'best' and distance is not None and not distance >= progress.best['energy_distance']:
         progress.best = dict(iteration=progress.iteration, energy_distance=distance)
-        progress.best_weights = generator_weights(run.session.sess)
+        progress.best_weights = generator_weights(run.sess)
     return losses
-
-
-def check_losses(losses, iteration, settings):
-    """Raises Failure where one of the losses [n, 2] of the iterations from this one on is beyond all bounds."""
-    bad = np.argwhere(~(np.abs(losses) < LARGEST_LOSS))
-    if len(bad):
-        which = ('the discriminator loss', 'the generator loss')[bad[0][1]]
-        raise diverged(iteration + int(bad[0][0]), which, settings)
 
 
 def train_blocks(run, progress, train_block, length, drawing):
     """The training loop, from where `progress` stands to the end, with its log, its snapshots and its checkpoints."""
     settings, every = run.settings, run.settings['snapshot_every']
-    pace, bar, began = CALL_SECONDS, None, progress.iteration  # pace: seconds an iteration takes, as far as is known
+    watched = sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+    pace, bar, began = CALL_SECONDS, None, 0  # pace: seconds an iteration takes, as far as is known
     started, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + CHECKPOINT_EVERY
     while progress.iteration < settings['iterations']:
         iteration = progress.iteration
@@ -1366,17 +1282,18 @@ def train_blocks(run, progress, train_block, length, drawing):
             tell(drawing, 'draw')
 
         rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
-        append_lines(run.folder/'loss_logs.csv', [*(['Iteration,Discriminator Loss,Generator Loss'] if not iteration
-                                                    else []), *('%d,%.9g,%.9g' % row for row in rows
-                                                                if row[0] % settings['log_every'] == 0)])
+        header = ['Iteration,Discriminator Loss,Generator Loss'] if iteration == 0 else []
+        append_lines(run.folder/'loss_logs.csv', header + ['%d,%.9g,%.9g' % row for row in rows
+                                                           if row[0] % settings['log_every'] == 0])
         for row in rows:
             if row[0] % settings['print_every'] == 0:
                 say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
         progress.iteration += n
         if bar:
             bar.update(progress.iteration - began)
-        elif iteration % every:  # not before the first block has shown how long an iteration lasts
-            bar, began = progress_bar(settings['iterations'] - progress.iteration), progress.iteration
+        elif watched and iteration % every:  # not before the first block has shown how long an iteration lasts
+            began = progress.iteration
+            bar = tf.keras.utils.Progbar(settings['iterations'] - began, unit_name='iteration')
         now = time.perf_counter()
         progress.seconds = now - started
         if now > next_save or progress.iteration == settings['iterations']:
@@ -1384,81 +1301,89 @@ def train_blocks(run, progress, train_block, length, drawing):
             next_save = now + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - now))
 
 
-def train_run(folder, settings, data, checkpoint=None):
-    """Trains from a checkpoint (None: from iteration 0) to the end and leaves the run's files. Returns the summary."""
+def train_run(folder, settings, data, progress=None):
+    """Trains from a checkpoint's progress (None: from iteration 0) to the end and leaves the run's files. Returns the
+    summary, with the samples."""
     times = [time.perf_counter()]
-    streams = make_streams(settings['seed'])
-    fixed = fixed_inputs(settings, data, streams)
     with contextlib.ExitStack() as stack:
-        session = stack.enter_context(open_session(settings, data, streams))
-        run = Run(folder, settings, data, streams, fixed, session)
+        run = stack.enter_context(open_run(folder, settings, data))
         describe(run)
-        progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
-                                   best_weights={})
-        if checkpoint:
-            progress = restore_checkpoint(run, checkpoint)
+        if progress:
+            with reading(folder/'checkpoint.npz'):
+                set_weights(run.sess, progress.weights)
+            for use, state in progress.streams.items():
+                run.streams[use].bit_generator.state = state
             cut_logs(folder, settings, progress.iteration)
             write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
+        else:  # recent: losses since the last snapshot, arrays [n, 2]; best: the snapshot that --keep best delivers
+            progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
+                                       best_weights={})
+        before, every = progress.seconds, settings['snapshot_every']
         run = run._replace(events=event_writer(folder))
         (folder/'summary.json').unlink(missing_ok=True)
         (folder/'snapshots').mkdir(exist_ok=True)
         with whole_file(folder/'snapshots/data.npz') as file:
-            np.savez(file, **fixed.drawn)
+            np.savez(file, **run.fixed.drawn)
         drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
         times.append(time.perf_counter())
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
-        length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
-        train_block = block_trainer(session, settings, length)
+        length = max(1, min(every - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
+        train_block = block_trainer(run, length)
         times.append(time.perf_counter())
-        before = progress.seconds
         train_blocks(run, progress, train_block, length, drawing)
         times.append(time.perf_counter())
 
-        samples = deliver(run, progress, FINAL_ROWS)
-        rows = read_rows(folder/'metrics.csv')
+        samples = deliver(folder, settings, data, progress.best_weights or generator_weights(run.sess), FINAL_ROWS)
         run.events.close()
-        final = sample_measures(samples[:JUDGED_ROWS], data, fixed.distance)
+        rows = read_rows(folder/'metrics.csv')
+        final = sample_measures(samples[:MEASURED_ROWS], data, run.fixed.distance)
         if data.kept is not None:
-            final.update(floor=float(fixed.drawn['floor']), shuffled=float(fixed.drawn['shuffled']),
+            final.update(floor=float(run.fixed.drawn['floor']), shuffled=float(run.fixed.drawn['shuffled']),
                          nearness=nearness(samples, data))
+        claims = check_claims(rows, final)
+        failed = claims['samples_follow']['holds'] is False
         finish_drawing(drawing)
         times.append(time.perf_counter())
         seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
         seconds['training'] += before
-        claims = check_claims(rows, final)
         summary = dict(claims=claims, final=final, verdict=verdict(final),
-                       advice=advice(settings, rows, data) if claims['samples_follow']['holds'] is False else None,
-                       settings=settings, versions=versions(),
-                       seconds=seconds, delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
+                       advice=advice(settings, rows, data) if failed else None, settings=settings, seconds=seconds,
+                       versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION,
+                                     numpy=np.__version__),
+                       delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
         write_json(folder/'summary.json', summary)
-    report(folder, settings, summary, drawing)
+    report(folder, summary, drawing)
     return dict(summary, samples=samples)
 
 
 def cut_logs(folder, settings, iteration):
-    """Takes both CSVs back to what they were before an iteration: a header, and a row of every so many iterations."""
-    ends = {folder/name: end_of_lines(folder/name, 1 + math.ceil(iteration/every)) for name, every in (
-        ('loss_logs.csv', settings['log_every']), ('metrics.csv', settings['snapshot_every']))}
+    """Takes both CSVs back to what they were before an iteration: a header, and a row of every so many iterations.
+    Raises Failure, and changes neither, where one is shorter."""
+    ends = {}
+    for name, every in ('loss_logs.csv', settings['log_every']), ('metrics.csv', settings['snapshot_every']):
+        with reading(folder/name), open(folder/name, 'rb') as file:
+            if not all(file.readline().endswith(b'\n') for _ in range(1 + math.ceil(iteration/every))):
+                raise ValueError('it is shorter than it was')
+            ends[folder/name] = file.tell()
     for path, end in ends.items():
         os.truncate(path, end)
 
 
-def deliver(run, progress, n):
-    """Leaves the generator that the run delivers as a SavedModel, and n of its samples, in bounded memory, the first
-    the same for every n. Returns the last block of at most FINAL_ROWS rows."""
-    data, settings = run.data, run.settings
-    weights = progress.best_weights or generator_weights(run.session.sess)
-    rng = make_streams(settings['seed'])['final']
+def deliver(folder, settings, data, weights, n):
+    """Leaves the generator of these weights as a SavedModel, and n of its samples, in bounded memory, the first the
+    same for every n. Returns the last block of at most FINAL_ROWS rows."""
+    noise_dim, rng = settings['noise_dim'], make_streams(settings['seed'])['final']
     with tf.Graph().as_default(), tf.Session() as sess:
-        Z = tf.placeholder(tf.float32, [None, settings['noise_dim']])
-        samples = data.transform.from_networks(generator(Z, **run.session.generator))
-        set_weights(sess, weights)
-        with whole_file(run.folder/'generated_samples.csv', 'w', encoding='utf-8') as file:
+        Z = tf.placeholder(tf.float32, [None, noise_dim])
+        samples = data.transform.from_networks(generator(Z, **network_options(settings, data)))
+        with reading(folder/'checkpoint.npz'):
+            set_weights(sess, weights)
+        with whole_file(folder/'generated_samples.csv', 'w', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerow(data.names)
             for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
-                rows = sess.run(samples, feed_dict={Z: sample_Z(FINAL_ROWS, settings['noise_dim'], rng)})
+                rows = sess.run(samples, feed_dict={Z: sample_Z(FINAL_ROWS, noise_dim, rng)})
                 np.savetxt(file, rows[:n - first], data.formats, ',')
-        with tensorflow_errors(run.folder/'saved_model'), whole_folder(run.folder/'saved_model') as path:
+        with whole_folder(folder/'saved_model') as path:
             tf.saved_model.simple_save(sess, str(path), {'Z': Z}, {'samples': samples})
     return rows[:n - first]
 
@@ -1467,7 +1392,7 @@ def event_writer(folder):
     """Writes TensorBoard's file anew: the default graph, and what metrics.csv holds so far. Returns its writer."""
     for path in (folder/'tensorboard').glob('events.out.tfevents.*'):
         path.unlink()
-    with tensorflow_errors(folder/'tensorboard'):
+    with naming(folder/'tensorboard'):
         writer = tf.summary.FileWriter(str(folder/'tensorboard'), tf.get_default_graph(), flush_secs=2)
     for row in read_rows(folder/'metrics.csv') if (folder/'metrics.csv').exists() else []:
         add_event(writer, row)
@@ -1479,15 +1404,6 @@ def add_event(writer, row):
     values = [tf.Summary.Value(tag=name, simple_value=value) for name, value in row.items()
               if value is not None and name != 'Iteration']
     writer.add_summary(tf.Summary(value=values), row['Iteration'])
-
-
-@contextlib.contextmanager
-def tensorflow_errors(path):
-    """Turns an error of TensorFlow about a file into the program's own."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise Failure(f'{path} could not be written ({first_line(error)}); see to it, then --resume') from error
 
 
 # ------------------------------------------------------------------------------------------ the drawing process
@@ -1539,23 +1455,23 @@ def run_command(argv, array=None):
     options = parse(argv)
     folder = Path(options['output'])
     flag = next((f'--{name}' for name in ('resume', 'sample') if options[name]), None)
-    if flag and not (folder/'settings.json').exists():
-        raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
-    if not flag:
-        settings, data = new_run(argv, array)
-        check_folder(folder, options['overwrite'])
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except NotADirectoryError as error:
-            raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
+    if flag:
+        if not (folder/'settings.json').exists():
+            raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
+        with locked(folder):
+            settings = recall(argv, folder, flag)
+            if flag == '--sample':
+                return sample_only(folder, settings, options['sample'])
+            return resume(folder, settings, options['data'] if array is None else array)
+    settings, data = new_run(argv, array)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
+        raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
     with locked(folder):
-        if flag == '--sample':
-            return sample_only(folder, recall(argv, folder, flag), options['sample'])
-        if flag == '--resume':
-            return resume(folder, recall(argv, folder, flag), options['data'] if array is None else array)
         check_folder(folder, options['overwrite'])
-        if (folder/'summary.json').exists():
-            say(f'Replacing the finished run in {folder}.')
         discard(folder)
         write_json(folder/'settings.json', settings)
         return train_run(folder, settings, data)
@@ -1570,9 +1486,7 @@ def new_run(argv, array):
     settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
     settings.update(fingerprint=fingerprint(rows),
                     suited=sorted(name for name, value in suited.items() if settings[name] == value))
-    if array is not None:
-        settings['data'] = 'an array'
-    elif options['data'] not in BUILT_IN:
+    if array is None and options['data'] not in BUILT_IN:
         settings['data'] = str(Path(options['data']).resolve())
     data = make_data(settings, rows, names, image)
     for name, column in zip(data.names, [] if image or rows is None or len(rows) < 10 else rows.T):
@@ -1583,37 +1497,32 @@ def new_run(argv, array):
 
 def check_folder(folder, overwrite):
     """Raises UsageError where a new run in this folder would destroy an unfinished run, or files of the user's."""
+    present = {path.name for path in folder.iterdir()}
     try:
-        present = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    except OSError as error:
-        raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
-    if 'settings.json' in present and holds_run(folder):
-        if 'summary.json' not in present and not overwrite:
-            raise UsageError(f'argument --output: {folder} holds an unfinished run; go on with it by --resume '
-                             'or discard it by --overwrite')
-        return
-    own = {'settings.json', *(name.split('/')[0] for name in RUN_FILES + FRAMES + FOLDERS)}
-    taken = sorted(name for name in present if name in own or name.startswith('checkpoint'))
-    if taken:
-        raise UsageError(f'argument --output: {folder/taken[0]} is not of a run, and a run would write there; '
-                         'give another --output')
-
-
-def holds_run(folder):
-    """Is the settings.json of a folder that of a run, whole or damaged?"""
-    try:
-        return 'fingerprint' in read_json(folder/'settings.json')
+        holds_run = 'settings.json' in present and 'fingerprint' in read_json(folder/'settings.json')
     except Failure:
-        return True
+        holds_run = True  # a damaged one
+    if not holds_run:
+        own = {'settings.json', *(name.split('/')[0] for name in RUN_FILES + FRAMES + FOLDERS)}
+        taken = sorted(name for name in present if name in own or name.startswith('checkpoint'))
+        if taken:
+            raise UsageError(f'argument --output: {folder/taken[0]} is not of a run, and a run would write there; '
+                             'give another --output')
+    elif 'summary.json' in present:
+        say(f'Replacing the finished run in {folder}.')
+    elif not overwrite:
+        raise UsageError(f'argument --output: {folder} holds an unfinished run; go on with it by --resume '
+                         'or discard it by --overwrite')
 
 
 def recall(argv, folder, flag):
     """The recorded settings of the run in this folder, with what may change on resuming as the user's flags say.
     Raises UsageError where a flag contradicts them."""
     recorded = read_json(folder/'settings.json')
+    with reading(folder/'settings.json'):
+        if recorded.keys() != {*parse([]), 'fingerprint', 'suited'} - {*NOT_RECORDED}:
+            raise ValueError('other names')
     options = parse(argv, **recorded)
-    if recorded.keys() != {*parse([]).keys(), 'fingerprint', 'suited'} - {*NOT_RECORDED}:
-        raise damaged(folder/'settings.json')
     for name, value in recorded.items():
         changeable = flag == '--resume' and (
             name in CHANGEABLE and (name != 'iterations' or options[name] > value)
@@ -1626,37 +1535,33 @@ def recall(argv, folder, flag):
 
 def resume(folder, settings, source):
     """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
-    recorded, checkpoint = read_json(folder/'settings.json'), read_checkpoint(folder)
+    recorded, progress = read_json(folder/'settings.json'), read_checkpoint(folder)
     summary = read_json(folder/'summary.json')
     if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
         say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
         return summary
-    if settings['fingerprint'] and isinstance(source, str):
-        source = settings['data']
-    rows, names, image = find_rows(source if settings['fingerprint'] else settings['data'], settings['columns'])
+    if settings['data'] != recorded['data']:
+        settings['data'] = str(Path(settings['data']).resolve())
+    rows, names, image = find_rows(source if isinstance(source, np.ndarray) else settings['data'], settings['columns'])
     if fingerprint(rows) != settings['fingerprint']:
         raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
-    if not checkpoint:
+    if not progress:
         discard(folder)
         write_json(folder/'settings.json', settings)
-    say(f'Going on from iteration {checkpoint.iteration}.' if checkpoint
+    say(f'Going on from iteration {progress.iteration}.' if progress
         else 'Nothing was saved: starting from iteration 0.')
-    return train_run(folder, settings, make_data(settings, rows, names, image), checkpoint)
+    return train_run(folder, settings, make_data(settings, rows, names, image), progress)
 
 
 def sample_only(folder, settings, n):
     """`--sample N`: writes N samples of the trained generator, without training and without the user's data."""
-    checkpoint, stored = read_checkpoint(folder), read_npz(folder/'snapshots/data.npz')
-    if not checkpoint or not stored:
+    progress, stored = read_checkpoint(folder), read_npz(folder/'snapshots/data.npz')
+    if not progress or not stored:
         raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
     kind = Quantile if 'scores' in stored else Affine
     data = Data(None, None, stored['names'].tolist(), *stored['range'], kind(*(stored[name] for name in kind._fields)),
                 formats=stored['formats'].tolist())
-    streams = make_streams(settings['seed'])
-    with open_session(settings, data, streams) as session:
-        run = Run(folder, settings, data, streams, None, session)
-        progress = restore_checkpoint(run, checkpoint)
-        deliver(run, progress, n)
+    deliver(folder, settings, data, progress.best_weights or progress.weights, n)
     say(f'{n} samples of the generator after {progress.best.get("iteration", progress.iteration - 1) + 1} iterations '
         f'are in {folder/"generated_samples.csv"}')
 
@@ -1672,28 +1577,14 @@ def say(line, bar=None, file=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
-def progress_bar(iterations):
-    """Keras's progress bar with the remaining time, None where the output is no terminal that could draw it."""
-    watched = sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb' and iterations
-    return tf.keras.utils.Progbar(iterations, unit_name='iteration') if watched else None
-
-
 def first_line(error):
     """What an error of TensorFlow says, without the story of the graph around it."""
     return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
 
 
-def versions():
-    """What the run ran on."""
-    import importlib.metadata  # slow to load, and --help needs none of it
-    packages = {name: importlib.metadata.version(name) for name in ('numpy', 'matplotlib')}
-    return dict(python=platform.python_version(), tensorflow=tf.version.VERSION, **packages)
-
-
 def describe(run):
     """Says what runs; its graph is the default graph."""
-    settings, data = run.settings, run.data
-    hidden, dim = settings['hidden'], len(data.names)
+    settings, data, dim = run.settings, run.data, len(run.data.names)
     suited = ', '.join(name.replace('_', '-') for name in settings['suited'])
     seen = {None: 'as they are', 'standard': 'standardised', 'quantile': 'as normal scores'}[settings['normalize']]
     say(f'Data        {settings["data"]}, {dim} columns, {seen}'
@@ -1702,35 +1593,34 @@ def describe(run):
         kept = f'{len(data.kept)} rows are kept back to judge by' if data.kept is not None else (
             'too few to keep any back, so quality cannot be judged, and the last generator is delivered')
         say(f'Rows        {len(data.rows)} to train on; {kept}')
-    networks = []
-    for name, sizes in (('Generator', [settings['noise_dim'], *hidden, dim]), ('Discriminator', [dim, *hidden, 2, 1])):
-        count = sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
-        networks.append(f'{name.lower()} {"-".join(map(str, sizes))} ({count} parameters), ')
-    say('Networks    ' + ''.join(networks) + '{layer} layers, {activation}, {output_mapping} output'.format(**settings))
-    if settings['pictures'] == 'all' and dim != 2:
-        say('Pictures    without decision and mapping, which need data of two columns')
+    counts = [sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
+              ('Generator', 'Discriminator')]
+    say('Networks    {} and {} parameters, hidden layers of {hidden} units, {layer}, {activation}, {output_mapping} '
+        'output, noise of {noise_dim}'.format(*counts, **settings))
     say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
         '{learning_rate:g}, R1 penalty {penalty:g}, seed {seed}'.format(**settings))
+    if settings['pictures'] == 'all' and dim != 2:
+        say('Pictures    without decision and mapping, which need data of two columns')
     say(f'Output      {run.folder}')
 
 
-def report(folder, settings, summary, drawing):
+def report(folder, summary, drawing):
     """Says at the end what came out and where it is."""
     final = {name.replace('_', ' '): value for name, value in summary['final'].items() if value is not None}
     if final:
         say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items())
             + f' (generator of iteration {summary["delivered_iteration"]})')
     say('Time        ' + ', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
-    verdicts = {True: 'holds', False: 'FAILS', None: 'undefined'}
     for claim in summary['claims'].values():
         figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
-        say(f'{verdicts[claim["holds"]]:<12}{claim["claim"]} ({figures})')
+        holds = {True: 'holds', False: 'FAILS', None: 'undefined'}[claim['holds']]
+        say(f'{holds:<12}{claim["claim"]} ({figures})')
     for title, sentence in ('Verdict', summary['verdict']), ('Try', summary['advice']):
         if sentence:
             say(f'{title:<12}{sentence}')
     if drawing:
-        say(f'Pictures    are in {folder}; start with training_loss.png, iterations.gif and feature_transform.gif')
+        say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
         if drawing.returncode:
             say(f'Some pictures are missing; draw them by: python plotting.py {folder}', file=sys.stderr)
 
@@ -1758,9 +1648,9 @@ def number(kind, low, high):
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            form = 'd' if kind is int else 'g'
-            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {"whole " if kind is int else ""}number '
-                                             f'from {low:{form}} to {high:{form}}')
+            whole, form = ('whole ', 'd') if kind is int else ('', 'g')
+            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {whole}number from {low:{form}} to '
+                                             f'{high:{form}}')
         return value
     return convert
 
@@ -1779,7 +1669,7 @@ def make_parser():
             add(name, default=default, help=meaning + (f' (default: {shown})' if shown else ''), **words)
         return flag
     every, switch = dict(type=number(int, 1, 10**9), metavar='N'), dict(action='store_true')
-    steps = dict(type=number(int, 1, 1000), metavar='N')
+    steps, width = dict(type=number(int, 1, 1000), metavar='N'), dict(type=number(int, 1, 4096), metavar='N')
 
     flag = group('data')
     flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table of yours: '
@@ -1794,14 +1684,13 @@ def make_parser():
          dest='normalize')
 
     flag = group('networks')
-    flag('--hidden', [16, 16], 'units of the hidden layers of both networks', type=number(int, 1, 4096), nargs='+',
-         metavar='N')
+    flag('--hidden', [16, 16], 'units of the hidden layers of both networks', nargs='+', **width)
     flag('--activation', 'leaky_relu', 'of the hidden layers: ' + ', '.join(ACTIVATIONS), choices=ACTIVATIONS,
          metavar='NAME')
     flag('--layer', 'dense', 'kind of hidden layer: ' + ', '.join(LAYERS), choices=LAYERS, metavar='NAME')
     flag('--output-mapping', 'linear', "of the generator's last layer: linear, or tanh over the data's range",
          choices=OUTPUT_MAPPINGS, metavar='NAME')
-    flag('--noise-dim', 2, 'width of the noise Z', type=number(int, 1, 4096), metavar='N')
+    flag('--noise-dim', 2, 'width of the noise Z', **width)
 
     flag = group('training')
     flag('--iterations', 100001, 'one more than a multiple of --snapshot-every draws the last one too', **every)
@@ -1825,10 +1714,11 @@ def make_parser():
 
     flag = group('the output folder')
     flag('--output', 'outputs', 'where a run writes', metavar='DIR')
-    flag('--resume', False, 'go on with the run found there', **switch)
-    flag('--overwrite', False, 'discard the unfinished run found there', **switch)
-    flag('--sample', None, 'no training: write N samples of the trained generator', type=number(int, 1, 10**7),
-         metavar='N')
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument('--resume', help='go on with the run found there', **switch)
+    either.add_argument('--overwrite', help='discard the unfinished run found there', **switch)
+    either.add_argument('--sample', help='no training: write N samples of the trained generator',
+                        type=number(int, 1, 10**7), metavar='N')
     return parser
 
 
@@ -1837,13 +1727,10 @@ def parse(argv, **suited):
     parser = make_parser()
     parser.set_defaults(**suited)
     options = vars(parser.parse_args(argv))
-    plain = DISTRIBUTIONS.get(options['data'])
+    data, builtin = f'--data {options["data"]}', DISTRIBUTIONS.get(options['data'])
     for one, other, clash in (
-            ('--resume', '--overwrite', options['resume'] and options['overwrite']),
-            ('--sample', '--resume', options['sample'] and options['resume']),
-            ('--sample', '--overwrite', options['sample'] and options['overwrite']),
-            ('--columns', f'--data {options["data"]}', options['columns'] and options['data'] in BUILT_IN),
-            ('--scale', f'--data {options["data"]}', options['scale'] != 100 and not (plain and plain.scaled)),
+            ('--columns', data, options['columns'] and options['data'] in BUILT_IN),
+            ('--scale', data, options['scale'] != 100 and not (builtin and builtin.scaled)),
             ('--activation', '--layer maxout',
              options['layer'] == 'maxout' and options['activation'] != 'leaky_relu')):
         if clash:
@@ -1861,21 +1748,16 @@ def train(**flags):
     rows of generated_samples.csv in the data's units; None with `sample=N`, which only writes the file. Raises
     UsageError (a ValueError) where the command would exit with 2, Failure or OSError where with 1.
     """
-    array = flags.pop('data') if isinstance(flags.get('data'), np.ndarray) else None
-    argv = []
+    array, argv = None, []
     for name, value in flags.items():
-        flag = '--' + name.replace('_', '-')
+        if name == 'data' and isinstance(value, np.ndarray):
+            array, value = value, 'an array'
         if name == 'normalize' and value is False:
             argv.append('--no-normalize')
         elif value is not False and value is not None:
             values = [] if value is True else value if isinstance(value, (list, tuple, np.ndarray)) else [value]
-            argv += [flag, *map(str, values)]
+            argv += ['--' + name.replace('_', '-'), *map(str, values)]
     return run_command(argv, array)
-
-
-def interrupted(number, frame):
-    """The handler of SIGTERM: as Ctrl-C, with another exit status."""
-    raise KeyboardInterrupt(number)
 
 
 def main(argv=None):
@@ -1883,24 +1765,32 @@ def main(argv=None):
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
-    argv = sys.argv[1:] if argv is None else argv
+    argv, signals = sys.argv[1:] if argv is None else argv, []
+
+    def interrupted(number, frame):
+        signals.append(number)
+        raise KeyboardInterrupt
     try:
-        signal.signal(signal.SIGTERM, interrupted)
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, interrupted)
         run_command(argv)
         return 0
-    except KeyboardInterrupt as stopped:
-        folder = Path(parse(argv)['output'])
-        status, line = 128 + (stopped.args or [signal.SIGINT])[0], 'stopped; ' + (
-            f'go on with: python gan_quadratic.py --resume --output {folder}' if (folder/'settings.json').exists()
-            else 'nothing was saved yet')
-    except UsageError as error:
-        status, line = 2, f'error: {error}'
-    except Failure as failure:
-        status, line = 1, str(failure)
-    except OSError as error:
-        status, line = 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
-    except MemoryError:
-        status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
+    except BaseException as error:
+        if signals:  # whatever the interrupted code has made of it
+            folder = Path(parse(argv)['output'])
+            status, line = 128 + signals[0], 'stopped; ' + (
+                f'go on with: python gan_quadratic.py --resume --output {folder}'
+                if (folder/'settings.json').exists() else 'nothing was saved yet')
+        elif isinstance(error, UsageError):
+            status, line = 2, f'error: {error}'
+        elif isinstance(error, Failure):
+            status, line = 1, str(error)
+        elif isinstance(error, OSError):
+            status, line = 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
+        elif isinstance(error, MemoryError):
+            status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
+        else:
+            raise
     say(f'gan_quadratic.py: {line}', file=sys.stderr)
     return status
 

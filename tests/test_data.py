@@ -10,7 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import gan_quadratic as program
-from gan_quadratic import UsageError, load_rows, make_data, make_quantile, parse, read_rows, train
+from gan_quadratic import UsageError, find_rows, make_data, make_quantile, parse, read_rows, train
 from test_robust import at_iteration, command
 from test_run import assert_saved_model
 
@@ -27,15 +27,15 @@ TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='
 def test_tables_of_every_kind(name, text, packed, tmp_path):
     path = tmp_path/(name + '.gz' if packed else name)
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    rows, names, image = load_rows(str(path))
+    rows, names, image = find_rows(str(path))
     assert rows.tolist() == [[1, 2.5], [-300, 4]] and names == ['mass', 'height'] and image is None
-    assert load_rows(str(path), ['height'])[0].tolist() == load_rows(str(path), ['2'])[0].tolist() == [[2.5], [4]]
-    assert load_rows(str(path), ['2', 'mass'])[1] == ['height', 'mass']
+    assert find_rows(str(path), ['height'])[0].tolist() == find_rows(str(path), ['2'])[0].tolist() == [[2.5], [4]]
+    assert find_rows(str(path), ['2', 'mass'])[1] == ['height', 'mass']
 
 
 def test_a_table_without_header(tmp_path):
     (tmp_path/'a.csv').write_text('1\n2.5\n\n-3e2\n')
-    rows, names, _ = load_rows(str(tmp_path/'a.csv'))
+    rows, names, _ = find_rows(str(tmp_path/'a.csv'))
     assert rows.tolist() == [[1], [2.5], [-300]] and names is None
 
 
@@ -50,17 +50,17 @@ def test_a_table_without_header(tmp_path):
 def test_what_is_wrong_with_a_table(text, pieces, tmp_path):
     (tmp_path/'a.csv').write_text(text)
     with pytest.raises(UsageError) as error:
-        load_rows(str(tmp_path/'a.csv'))
+        find_rows(str(tmp_path/'a.csv'))
     assert [piece for piece in pieces if piece not in str(error.value)] == [], error.value
-    assert str(error.value).startswith(f'argument --data: {tmp_path}') and '\n' not in str(error.value)
+    assert str(error.value).startswith(f"argument --data: '{tmp_path}") and '\n' not in str(error.value)
 
 
 def test_a_text_column_is_left_out_by_columns(tmp_path):
     (tmp_path/'a.csv').write_text('name,x,y\nanna,1,2\nbert,3,4\n')
-    assert load_rows(str(tmp_path/'a.csv'), ['x', 'y'])[0].tolist() == [[1, 2], [3, 4]]
+    assert find_rows(str(tmp_path/'a.csv'), ['x', 'y'])[0].tolist() == [[1, 2], [3, 4]]
     for chosen, piece in (['z'], "no column 'z'"), (['4'], 'from 1 to 3'), (['x', '2'], 'twice'):
         with pytest.raises(UsageError, match=piece):
-            load_rows(str(tmp_path/'a.csv'), chosen)
+            find_rows(str(tmp_path/'a.csv'), chosen)
 
 
 def test_a_refused_file_leaves_no_folder(tmp_path):
@@ -71,11 +71,11 @@ def test_a_refused_file_leaves_no_folder(tmp_path):
 
 def test_arrays_of_every_type(tmp_path):
     for dtype in ('float16', '>f8', 'uint8', 'bool', 'int64', 'float32'):
-        rows, _, _ = load_rows(np.array([[0, 1], [1, 1]], dtype))
+        rows, _, _ = find_rows(np.array([[0, 1], [1, 1]], dtype))
         assert rows.dtype == float and rows.tolist() == [[0, 1], [1, 1]]
-    assert load_rows(np.arange(3.))[0].shape == (3, 1)
+    assert find_rows(np.arange(3.))[0].shape == (3, 1)
     images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
-    rows, _, image = load_rows(images)
+    rows, _, image = find_rows(images)
     assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
 
 
@@ -228,7 +228,7 @@ def test_images(shape, tmp_path):
     np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(300), x_test=images[:3])
     results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), **TINY)
     assert results['samples'].shape == (10000, np.prod(shape)) and math.isfinite(results['final']['energy_distance'])
-    data = make_data(results['settings'], *load_rows(str(tmp_path/'images.npz')))
+    data = make_data(results['settings'], *find_rows(str(tmp_path/'images.npz')))
     scaled = data.transform.to_networks(data.rows)
     assert scaled.min() == -1 and scaled.max() == 1
     distance = program.distance_to_kept(data)

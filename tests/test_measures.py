@@ -1,11 +1,12 @@
 """The measures, against hand calculations and on known sets, and the claims on runs that are known to fail them."""
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gan_quadratic import (advice, check_claims, coverage, curve_residual, energy_distance_to, get_y, make_data,
-                           mean_distance, nearest, parse, sample_data, verdict)
+from gan_quadratic import (advice, check_claims, energy_distance_to, get_y, make_data, mean_distance, nearness, parse,
+                           sample_data, sample_measures, verdict)
 
 METRICS = ['Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
            'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual', 'Coverage',
@@ -58,16 +59,18 @@ def test_energy_distance_of_a_constant_column():
 
 
 def test_residual_and_coverage_on_known_sets():
+    def of(points, low=-50, high=50, curve=get_y):
+        measured = sample_measures(points, SimpleNamespace(curve=curve, low=[low], high=[high]), None)
+        assert measured.pop('energy_distance') is None
+        return [*measured.values()]
     x = np.linspace(-50, 50, 2001)
     on = np.stack([x, get_y(x)], axis=1)
-    assert curve_residual(on, get_y) == 0
-    assert curve_residual(on + [0, -3], get_y) == pytest.approx(3)
-    assert coverage(x, -50, 50) == 1
-    assert coverage(x[x < 0], -50, 50) == 0.5
-    assert coverage(np.full(100, 49.), -50, 50) == 0.05
+    assert of(on) == [0, 1] and of(on + [0, -3]) == [pytest.approx(3), 1]
+    assert of(on[x < 0]) == [0, 0.5] and of(np.full([100, 2], 49.)) == [10 + 49**2 - 49, 0.05]
     # a quarter of the fair share is 5 of 400 points in one of 20 bins
-    bins = np.repeat(np.arange(20), [4, 5] + [20]*17 + [51])
-    assert coverage(bins + 0.5, 0, 20) == 0.95
+    bins = np.repeat(np.arange(20), [4, 5] + [20]*17 + [51]) + 0.5
+    assert of(np.stack([bins, get_y(bins)], axis=1), 0, 20) == [0, 0.95]
+    assert of(on, curve=None) == [None, None]
 
 
 def rows_of(n, **columns):
@@ -138,11 +141,15 @@ def test_the_unpaired_energy_distance_is_0_in_the_mean():
     assert abs(np.mean(values)) < 3*np.std(values)/200**0.5 and min(values) < 0
 
 
-def test_nearest_of_copies_is_0():
-    rows = np.random.default_rng(0).normal(size=[50, 3])*[1, 100, 0] + 7
-    assert nearest(rows, rows) < 1e-6
-    moved = nearest(rows + [0.01, 0, 0], rows)
-    assert moved == pytest.approx(0.01/rows[:, 0].std(), rel=1e-3)
+def test_nearness_of_copies_is_0_and_that_of_rows_kept_back_is_1():
+    rng = np.random.default_rng(0)
+    data = SimpleNamespace(rows=rng.normal(size=[50, 3])*[1, 100, 0] + 7, kept=rng.normal(size=[30, 3])*[1, 100, 0] + 7)
+    assert nearness(data.rows, data) < 1e-6 and nearness(data.kept, data) == 1
+    scaled = (data.rows - data.rows.mean(axis=0))/[*data.rows.std(axis=0)[:2], 1]
+    usual = np.median([min(np.linalg.norm(scaled - (row - data.rows.mean(axis=0))/[*data.rows.std(axis=0)[:2], 1],
+                                          axis=1)) for row in data.kept])
+    moved = data.rows + [0.01*data.rows[:, 0].std(), 0, 0]
+    assert nearness(moved, data) == pytest.approx(0.01/usual, rel=1e-3)
 
 
 @pytest.mark.parametrize('changed, best, flag', [

@@ -182,15 +182,15 @@ BAD_INPUT = [line.split(' | ') for line in """
     --learning_rate 5 | unrecognized arguments: --learning_rate 5
     --epochs 5 | unrecognized arguments: --epochs 5
     outputs/mine | unrecognized arguments: outputs/mine
-    --resume --overwrite | --resume | no meaning beside --overwrite
-    --sample 5 --resume | --sample | no meaning beside --resume
-    --sample 5 --overwrite | --sample | no meaning beside --overwrite
+    --resume --overwrite | --overwrite | not allowed with argument --resume
+    --sample 5 --resume | --resume | not allowed with argument --sample
+    --sample 5 --overwrite | --overwrite | not allowed with argument --sample
     --scale 5 --data ring | --scale | no meaning beside --data ring
     --scale 5 --data {dir}/nan.csv | --scale | no meaning beside --data
     --layer maxout --activation relu | --activation | no meaning beside --layer maxout
     --resume | --resume | holds no run
     --sample 5 | --sample | holds no run
-    --output {dir}/text.txt | --output | text.txt | Not a directory | give a folder
+    --output {dir}/text.txt | --output | text.txt | give a folder
     --output {dir}/text.txt/below | --output | text.txt | give a folder
     --output {long} | --output | give a
     --data {dir}/folder.csv | --data | folder.csv | is a folder
@@ -213,7 +213,7 @@ BAD_INPUT = [line.split(' | ') for line in """
     --data {dir}/empty.npz | --data | empty.npz | not a table of numbers
     --data {dir}/cut.npy | --data | cut.npy | not a table of numbers
     --data {dir}/cut.npz | --data | cut.npz | not a table of numbers
-    --data {dir}/disguised.npy | --data | disguised.npy | not a table of numbers
+    --data {dir}/disguised.npy | --data | disguised.npy | of the other kind
     --data {dir}/pickled.npy | --data | pickled.npy | not a table of numbers
     --data {dir}/pickled.npz | --data | pickled.npz | not a table of numbers
     --data {dir}/several.npz | --data | holds the arrays ['a', 'b'] | one array, or name it x_train
@@ -775,8 +775,8 @@ def test_damage(damage, done, capsys):
 
 
 @pytest.mark.parametrize('damage, piece', [
-    (rewrite(format=99), '99'), (edit(SETTINGS, hidden=[16, 17]), 'other networks'),
-    (edit(SETTINGS, hidden=[16]), 'other networks')], ids=['newer', 'wider', 'fewer layers'])
+    (rewrite(format=99), 'of another version'), (edit(SETTINGS, hidden=[16, 17]), 'of another run'),
+    (edit(SETTINGS, hidden=[16]), 'of another run')], ids=['newer', 'wider', 'fewer layers'])
 def test_a_checkpoint_of_another_kind(damage, piece, done, capsys):
     damage(done)
     before = files(done)

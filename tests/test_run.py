@@ -153,7 +153,7 @@ def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypa
         sizes.append(len(X_batches))
         time.sleep(0.1*len(X_batches))
         return np.ones([len(X_batches), 2])
-    monkeypatch.setattr(program, 'block_trainer', lambda session, settings, length: slow)
+    monkeypatch.setattr(program, 'block_trainer', lambda run, length: slow)
     train(iterations=14, output=str(tmp_path), pictures='none')
     assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
 
