@@ -958,7 +958,7 @@ GIFS = ('iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.g
 RUN_FILES = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
              'snapshots/data.npz', 'training_data.png', 'training_loss.png', 'metrics.png', 'columns.png',
              'index.html', *GIFS)
-FOLDERS = 'saved_model', 'saved_model.new', 'saved_model.old', 'tensorboard'  # the program's alone
+FOLDERS = 'saved_model', 'saved_model.tmp', 'saved_model.old', 'tensorboard'  # the program's alone
 
 
 # What reading a damaged file raises, by json, csv, NumPy and zipfile.
@@ -978,39 +978,27 @@ def naming(path):
 
 
 @contextlib.contextmanager
-def whole_file(path, mode='wb', **options):
-    """A file to write that takes its place in the folder, by renaming, when it is whole; otherwise it is removed."""
-    temporary = path.with_name(path.name + '.tmp')
+def replacing(path):
+    """Where to write a file or a folder that takes the place of another, by renaming, when it is whole; otherwise it is
+    removed."""
+    new, old = (path.with_name(path.name + ending) for ending in ('.tmp', '.old'))  # old: of a folder alone
     try:
         with naming(path):
-            with open(temporary, mode, **options) as file:
-                yield file
-            os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-@contextlib.contextmanager
-def whole_folder(path):
-    """The same of a folder: where to write one that takes the place of another when it is whole."""
-    new, old = (path.with_name(path.name + ending) for ending in ('.new', '.old'))
-    try:
-        shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
-        with naming(path):
+            shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
             yield new
-            if path.exists():
+            if path.is_dir():
                 path.rename(old)
-            new.rename(path)
+            os.replace(new, path)
     finally:
         for leftover in new, old:
             shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            new.unlink()
 
 
 def write_json(path, content):
     """Writes a JSON file, whole."""
-    with whole_file(path, 'w', encoding='utf-8') as file:
+    with replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
         json.dump(content, file, indent=1, allow_nan=False)
         file.write('\n')
 
@@ -1096,7 +1084,7 @@ def save_checkpoint(run, progress):
         raise diverged(progress.iteration, 'a weight', run.settings)
     state = dict(format=FORMAT, iteration=progress.iteration, seconds=progress.seconds, best=progress.best,
                  streams={use: stream.bit_generator.state for use, stream in run.streams.items()})
-    with whole_file(run.folder/'checkpoint.npz') as file:
+    with replacing(run.folder/'checkpoint.npz') as new, open(new, 'wb') as file:
         np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8),
                  recent=np.concatenate([np.empty([0, 2]), *progress.recent]), **weights,
                  **{f'best/{name}': value for name, value in progress.best_weights.items()})
@@ -1244,7 +1232,7 @@ def take_snapshot(run, progress, X_batch, Z_batch):
     Returns the losses [1, 2]."""
     losses, arrays, answers, samples = snapshot_iteration(run, X_batch, Z_batch)
     check_losses(losses, progress.iteration, run.settings)
-    with whole_file(run.folder/(SNAPSHOT % progress.iteration)) as file:
+    with replacing(run.folder/(SNAPSHOT % progress.iteration)) as new, open(new, 'wb') as file:
         np.savez(file, **arrays)
     measured = sample_measures(samples, run.data, run.fixed.distance)
     row = measure(progress.iteration, np.concatenate([*progress.recent, losses]), answers, arrays['features'], measured)
@@ -1322,7 +1310,7 @@ def train_run(folder, settings, data, progress=None):
         run = run._replace(events=event_writer(folder))
         (folder/'summary.json').unlink(missing_ok=True)
         (folder/'snapshots').mkdir(exist_ok=True)
-        with whole_file(folder/'snapshots/data.npz') as file:
+        with replacing(folder/'snapshots/data.npz') as new, open(new, 'wb') as file:
             np.savez(file, **run.fixed.drawn)
         drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
         times.append(time.perf_counter())
@@ -1378,13 +1366,13 @@ def deliver(folder, settings, data, weights, n):
         samples = data.transform.from_networks(generator(Z, **network_options(settings, data)))
         with reading(folder/'checkpoint.npz'):
             set_weights(sess, weights)
-        with whole_file(folder/'generated_samples.csv', 'w', encoding='utf-8') as file:
+        with replacing(folder/'generated_samples.csv') as new, open(new, 'w', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerow(data.names)
             for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
                 rows = sess.run(samples, feed_dict={Z: sample_Z(FINAL_ROWS, noise_dim, rng)})
                 np.savetxt(file, rows[:n - first], data.formats, ',')
-        with whole_folder(folder/'saved_model') as path:
-            tf.saved_model.simple_save(sess, str(path), {'Z': Z}, {'samples': samples})
+        with replacing(folder/'saved_model') as new:
+            tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
     return rows[:n - first]
 
 
@@ -1459,10 +1447,11 @@ def run_command(argv, array=None):
         if not (folder/'settings.json').exists():
             raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
         with locked(folder):
-            settings = recall(argv, folder, flag)
+            recorded = read_json(folder/'settings.json')
+            settings = recall(argv, folder, flag, recorded)
             if flag == '--sample':
                 return sample_only(folder, settings, options['sample'])
-            return resume(folder, settings, options['data'] if array is None else array)
+            return resume(folder, recorded, settings, array)
     settings, data = new_run(argv, array)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -1515,34 +1504,31 @@ def check_folder(folder, overwrite):
                          'or discard it by --overwrite')
 
 
-def recall(argv, folder, flag):
+def recall(argv, folder, flag, recorded):
     """The recorded settings of the run in this folder, with what may change on resuming as the user's flags say.
     Raises UsageError where a flag contradicts them."""
-    recorded = read_json(folder/'settings.json')
     with reading(folder/'settings.json'):
         if recorded.keys() != {*parse([]), 'fingerprint', 'suited'} - {*NOT_RECORDED}:
             raise ValueError('other names')
     options = parse(argv, **recorded)
     for name, value in recorded.items():
-        changeable = flag == '--resume' and (
-            name in CHANGEABLE and (name != 'iterations' or options[name] > value)
-            or name == 'data' and recorded['fingerprint'])
+        changeable = flag == '--resume' and (name in CHANGEABLE and (name != 'iterations' or options[name] > value)
+                                             or name == 'data' and recorded['fingerprint'])
         if options[name] != value and not changeable:
             raise UsageError(f'argument --{name.replace("_", "-")}: {options[name]} contradicts {value} of the run in '
                              f'{folder}; leave it out, or give another --output')
     return {name: options[name] for name in recorded}
 
 
-def resume(folder, settings, source):
+def resume(folder, recorded, settings, array):
     """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
-    recorded, progress = read_json(folder/'settings.json'), read_checkpoint(folder)
-    summary = read_json(folder/'summary.json')
+    progress, summary = read_checkpoint(folder), read_json(folder/'summary.json')
     if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
         say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
         return summary
     if settings['data'] != recorded['data']:
         settings['data'] = str(Path(settings['data']).resolve())
-    rows, names, image = find_rows(source if isinstance(source, np.ndarray) else settings['data'], settings['columns'])
+    rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
     if fingerprint(rows) != settings['fingerprint']:
         raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
     if not progress:

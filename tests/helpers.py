@@ -104,7 +104,7 @@ def decode_everything(folder, temporary=False):
     """What is wrong with the files of a folder, a line each. `temporary`: may .tmp files lie there (after a kill)?"""
     wrong = []
     for path in sorted(folder.rglob('*')):
-        if path.suffix in ('.tmp', '.new', '.old'):
+        if path.suffix in ('.tmp', '.old'):
             wrong += [] if temporary else [f'{path.name} was left behind']
         elif path.suffix in DECODERS:
             try:

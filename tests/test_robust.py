@@ -513,7 +513,7 @@ def test_the_drawing_process_ends_with_its_run(number, status, tmp_path):
     took = time.perf_counter() - began
     print(f'{number.name}: ended after {took:.1f} s')
     wait_for_end_of_drawing(folder)
-    assert process.exitcode == status and took < 10
+    assert process.exitcode == status and took < 10, (tmp_path/'log').read_text()[-2000:]
     assert len([name for name in files(folder) if name.endswith('.png')]) < 3*150
     assert not decode_everything(folder, temporary=number == signal.SIGKILL)
 
@@ -605,7 +605,7 @@ class ShortDisk:
         return buffered if 'b' in mode else io.TextIOWrapper(buffered, **options)
 
 
-def test_whole_file_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path/'numbers.json'
     gan_quadratic.write_json(path, {'a': 1})
     monkeypatch.setattr(gan_quadratic, 'open', ShortDisk(10), raising=False)
