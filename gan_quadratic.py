@@ -561,7 +561,7 @@ def advice(settings, rows, data):
     if rows[-1]['Discriminator Loss Mean'] > 10:
         return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
     if best >= 0.6*len(rows):
-        return f'the samples were still coming nearer at the end: --iterations {10*settings["iterations"] - 9}'
+        return f'the samples were still coming nearer at the end: --iterations {3*settings["iterations"] - 2}'
     if not settings['normalize'] and not (1 <= spread[spread > 0].min(initial=1) <= spread.max() <= 10):
         return f'the columns range over {spread.min():.3g} to {spread.max():.3g}, networks like 1 to 10: --normalize'
     if settings['keep'] == 'last' and distances[-1] > 2*distances[best]:
@@ -1581,8 +1581,8 @@ def describe(run):
         say(f'Rows        {len(data.rows)} to train on; {kept}')
     counts = [sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
               ('Generator', 'Discriminator')]
-    say('Networks    {} and {} parameters, hidden layers of {hidden} units, {layer}, {activation}, {output_mapping} '
-        'output, noise of {noise_dim}'.format(*counts, **settings))
+    say('Networks    {} and {} parameters, hidden layers of {} units, {layer}, {activation}, {output_mapping} output, '
+        'noise of {noise_dim}'.format(*counts, ' '.join(map(str, settings['hidden'])), **settings))
     say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
         '{learning_rate:g}, R1 penalty {penalty:g}, seed {seed}'.format(**settings))
     if settings['pictures'] == 'all' and dim != 2:
@@ -1648,17 +1648,18 @@ def make_parser():
                     formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def group(title):
-        add = parser.add_argument_group(title).add_argument
+        section = parser.add_argument_group(title)
 
-        def flag(name, default, meaning, **words):
+        def flag(name, default, meaning, to=section, **words):
             shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            add(name, default=default, help=meaning + (f' (default: {shown})' if shown else ''), **words)
-        return flag
+            meaning += '' if default is None or default is False else f' (default: {shown})'
+            to.add_argument(name, default=default, help=meaning, **words)
+        return section, flag
     every, switch = dict(type=number(int, 1, 10**9), metavar='N'), dict(action='store_true')
     steps, width = dict(type=number(int, 1, 1000), metavar='N'), dict(type=number(int, 1, 4096), metavar='N')
 
-    flag = group('data')
-    flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table of yours: '
+    _, flag = group('data')
+    flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
          f'{", ".join(TABLES + ARRAYS)}', metavar='NAME or FILE')
     flag('--columns', None, 'the columns of your table to learn, by name or by number from 1', nargs='+',
          metavar='NAME')
@@ -1669,7 +1670,7 @@ def make_parser():
     flag('--no-normalize', None, 'the networks see data as they are', action='store_const', const=None,
          dest='normalize')
 
-    flag = group('networks')
+    _, flag = group('networks')
     flag('--hidden', [16, 16], 'units of the hidden layers of both networks', nargs='+', **width)
     flag('--activation', 'leaky_relu', 'of the hidden layers: ' + ', '.join(ACTIVATIONS), choices=ACTIVATIONS,
          metavar='NAME')
@@ -1678,33 +1679,34 @@ def make_parser():
          choices=OUTPUT_MAPPINGS, metavar='NAME')
     flag('--noise-dim', 2, 'width of the noise Z', **width)
 
-    flag = group('training')
+    _, flag = group('training')
     flag('--iterations', 100001, 'one more than a multiple of --snapshot-every draws the last one too', **every)
     flag('--batch-size', 256, 'real samples, and noise vectors, in an iteration', type=number(int, 1, 10**5),
          metavar='N')
     flag('--d-steps', 1, 'updates of the discriminator per iteration', **steps)
     flag('--g-steps', 1, 'updates of the generator per iteration', **steps)
     flag('--learning-rate', 0.001, 'of RMSProp, in both networks', type=number(float, 1e-12, 1000), metavar='RATE')
-    flag('--penalty', 0., 'R1 gradient penalty of the discriminator', type=number(float, 0, 1e6), metavar='GAMMA')
-    flag('--keep', 'last', 'the generator to deliver: of the last iteration, or best, of the snapshot nearest to rows '
-         'that were kept back', choices=('last', 'best'))
+    flag('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images '
+         'have theirs', type=number(float, 0, 1e6), metavar='GAMMA')
+    flag('--keep', 'last', 'the generator to deliver: of the last iteration, or best, of the snapshot nearest to the '
+         'real samples, of own tables to rows that were kept back, for which it is the default', choices=('last', 'best'))
     flag('--seed', 0, 'fixes everything random', type=number(int, 0, 2**32 - 1), metavar='N')
     flag('--step-by-step', False, 'train as the tutorial does, one sess.run a step', **switch)
 
-    flag = group('what is reported')
+    _, flag = group('what is reported')
     flag('--log-every', 10, 'iterations between rows of the loss log', **every)
     flag('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', **every)
     flag('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', **every)
     flag('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
-         "generator's mapping; none", choices=('article', 'all', 'none'))
+         "generator's mapping; none: no page either", choices=('article', 'all', 'none'))
 
-    flag = group('the output folder')
+    section, flag = group('the output folder')
+    either = section.add_mutually_exclusive_group()
     flag('--output', 'outputs', 'where a run writes', metavar='DIR')
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument('--resume', help='go on with the run found there', **switch)
-    either.add_argument('--overwrite', help='discard the unfinished run found there', **switch)
-    either.add_argument('--sample', help='no training: write N samples of the trained generator',
-                        type=number(int, 1, 10**7), metavar='N')
+    flag('--resume', False, 'go on with the run found there', either, **switch)
+    flag('--overwrite', False, 'discard the unfinished run found there', either, **switch)
+    flag('--sample', None, 'no training: write N samples of the trained generator', either,
+         type=number(int, 1, 10**7), metavar='N')
     return parser
 
 

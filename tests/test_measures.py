@@ -153,7 +153,7 @@ def test_nearness_of_copies_is_0_and_that_of_rows_kept_back_is_1():
 
 
 @pytest.mark.parametrize('changed, best, flag', [
-    ({'Discriminator Loss Mean': [50.]*20}, 5, '--learning-rate 0.0002'), ({}, 19, '--iterations 1000001'),
+    ({'Discriminator Loss Mean': [50.]*20}, 5, '--learning-rate 0.0002'), ({}, 19, '--iterations 300001'),
     ({}, 5, '--normalize')])
 def test_advice_goes_by_what_was_measured(changed, best, flag):
     distances = np.full(20, 0.5)
