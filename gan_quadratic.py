@@ -651,7 +651,8 @@ def load_rows(source, chosen=None):
     if not isinstance(source, np.ndarray):
         kind = ''.join(Path(source).suffixes[-2 if source.lower().endswith('.gz') else -1:]).lower()
         if os.path.isdir(source) or kind not in TABLES + ARRAYS:
-            raise UsageError(f'is {"a folder" if os.path.isdir(source) else "no table"}; give a file that ends in {", ".join(TABLES + ARRAYS)}')
+            raise UsageError(f'is {"a folder" if os.path.isdir(source) else "no table"}; give a file that ends in '
+                             + ', '.join(TABLES + ARRAYS))
         if kind in TABLES:
             (rows, names), chosen = read_table(Path(source), chosen), None
         else:
@@ -1689,7 +1690,7 @@ def make_parser():
     flag('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images '
          'have theirs', type=number(float, 0, 1e6), metavar='GAMMA')
     flag('--keep', 'last', 'the generator to deliver: of the last iteration, or best, of the snapshot nearest to the '
-         'real samples, of own tables to rows that were kept back, for which it is the default', choices=('last', 'best'))
+         'real samples, of own tables, for which it is the default, to the rows kept back', choices=('last', 'best'))
     flag('--seed', 0, 'fixes everything random', type=number(int, 0, 2**32 - 1), metavar='N')
     flag('--step-by-step', False, 'train as the tutorial does, one sess.run a step', **switch)
 
