@@ -5,22 +5,18 @@
    TensorFlow has them: of each layer the kernel [inputs][units], then the bias. */
 #include <math.h>
 
-enum { BATCH = 256, ROWS = 2*BATCH, BLOCK = 64, HIDDEN = 16 };
+enum { BATCH = 256, ROWS = 2*BATCH, HIDDEN = 16 };
 typedef float Layer[HIDDEN][ROWS];
 
-/* out = in * kernel + bias, through leaky_relu where hidden. A BLOCK of sums stays in registers. */
+/* out = in * kernel + bias, through leaky_relu where hidden. */
 static inline void forward(int first, const float *w, int inputs, int units, int hidden, Layer in, Layer out)
 {
-    for (int r = first; r < ROWS; r += BLOCK)
-        for (int j = 0; j < units; j++) {
-            float sum[BLOCK];
-            for (int b = 0; b < BLOCK; b++)
-                sum[b] = w[inputs*units + j];
+    for (int j = 0; j < units; j++)
+        for (int r = first; r < ROWS; r++) {
+            float sum = w[inputs*units + j];
             for (int i = 0; i < inputs; i++)
-                for (int b = 0; b < BLOCK; b++)
-                    sum[b] += w[i*units + j]*in[i][r + b];
-            for (int b = 0; b < BLOCK; b++)
-                out[j][r + b] = hidden ? fmaxf(sum[b], 0.2f*sum[b]) : sum[b];
+                sum += w[i*units + j]*in[i][r];
+            out[j][r] = hidden ? fmaxf(sum, 0.2f*sum) : sum;
         }
 }
 
@@ -28,28 +24,25 @@ static inline void forward(int first, const float *w, int inputs, int units, int
 static inline void backward(int first, const float *w, int inputs, int units, int hidden, Layer d_out, Layer in,
                             Layer d_in)
 {
-    for (int r = first; r < ROWS; r += BLOCK)
-        for (int i = 0; i < inputs; i++) {
-            float sum[BLOCK] = {0};
+    for (int i = 0; i < inputs; i++)
+        for (int r = first; r < ROWS; r++) {
+            float sum = 0;
             for (int j = 0; j < units; j++)
-                for (int b = 0; b < BLOCK; b++)
-                    sum[b] += w[i*units + j]*d_out[j][r + b];
-            for (int b = 0; b < BLOCK; b++)
-                d_in[i][r + b] = hidden && in[i][r + b] <= 0 ? 0.2f*sum[b] : sum[b];
+                sum += w[i*units + j]*d_out[j][r];
+            d_in[i][r] = hidden && in[i][r] <= 0 ? 0.2f*sum : sum;
         }
 }
 
 /* The gradients by kernel and bias, in the order of the weights. */
 static inline void gradient(int first, float *g, int inputs, int units, Layer in, Layer d_out)
 {
-    for (int j = 0; j < units; j++) {
+    for (int j = 0; j < units; j++)
         for (int i = 0; i <= inputs; i++) {
             float sum = 0;
             for (int r = first; r < ROWS; r++)
                 sum += i < inputs ? in[i][r]*d_out[j][r] : d_out[j][r];
             g[i*units + j] = sum;
         }
-    }
 }
 
 /* RMSProp as TensorFlow 1 had it. */
@@ -93,8 +86,8 @@ void train(int n, const float *X, const float *Z, float *G, float *D, float *G_s
         forward(first, D + 320, HIDDEN, 2, 0, h2, h3);
         forward(first, D + 354, 2, 1, 0, h3, logits);
 
-        losses[k] = of_G ? cross_entropy(-1, logits[0] + BATCH, d_logits[0] + BATCH)
-                  : cross_entropy(-1, logits[0], d_logits[0]) + cross_entropy(1, logits[0] + BATCH, d_logits[0] + BATCH);
+        losses[k] = cross_entropy(of_G ? -1 : 1, logits[0] + BATCH, d_logits[0] + BATCH)
+                    + (of_G ? 0 : cross_entropy(-1, logits[0], d_logits[0]));
 
         backward(first, D + 354, 2, 1, 0, d_logits, h3, d3);
         backward(first, D + 320, HIDDEN, 2, 1, d3, h2, d2);
