@@ -1,33 +1,31 @@
 """How fast the program is, measured against the tutorial's own way, C, JAX and PyTorch: one table a part.
 
     python tests/benchmark.py                                every part, some forty minutes
-    python tests/benchmark.py --part loops sizes             some of them
-    python tests/benchmark.py --part whole --rounds 2        fewer figures for each median
+    python tests/benchmark.py --part whole --rounds 2        some parts, fewer figures for each median
     python tests/benchmark.py --quick                        one round of short runs: to see that it works
 
-Contenders take turns, so that ratios between lines of one table hold on a busy machine too; bare times do not. Not part
-of pytest. C takes part where there is a compiler, JAX and PyTorch where they are installed. Peak memory is known on
-Linux alone; measure it in an environment of the run-time packages, because TensorFlow loads others that it finds.
+Contenders take turns, so that ratios between lines of a table hold on a busy machine too; bare times do not. C takes part
+where there is a compiler, JAX and PyTorch where they are installed. Peak memory is known on Linux alone; measure it in
+an environment of the run-time packages, because TensorFlow loads others that it finds.
 """
 import argparse
 import contextlib
 import ctypes
 import functools
 import importlib.metadata
-import importlib.util
 import json
 import multiprocessing
 import os
 import platform
-import random
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -44,7 +42,6 @@ tf = gan_quadratic.tf  # imports TensorFlow when it is first used
 BATCH, BLOCK = 256, 999  # the default run trains so many iterations in a call
 TURN, REST = 0.5, 0.3  # seconds of a loop's turn, and before it, until the threads of the one before sleep
 EQUAL = 20  # first iterations, in which all loops must come to the same losses
-PACKAGES = 'tensorflow', 'numpy', 'matplotlib', 'scikit-learn', 'jax', 'torch'
 COMPILER = next(filter(None, map(shutil.which, ('cc', 'gcc', 'clang'))), None)
 
 
@@ -52,19 +49,18 @@ COMPILER = next(filter(None, map(shutil.which, ('cc', 'gcc', 'clang'))), None)
 
 def take_turns(turns, rounds):
     """What each turn returned, one a round. turns: name -> function that takes one."""
-    taken, order, rng = {name: [] for name in turns}, list(turns), random.Random(0)
+    taken, order = {name: [] for name in turns}, list(turns)
     for _ in range(rounds):
         for name in order:
             taken[name].append(turns[name]())
-        rng.shuffle(order)  # so that nobody always follows the same one
+        order.reverse()  # so that nobody always follows the same one
     return taken
 
 
 def race(contenders, weights, rounds):
     """Loops in turns: microseconds per iteration, one figure a round, and the first losses, both by name.
 
-    contenders: name -> (how to prepare it, iterations in a call). Each trains in a process of its own, where no
-    other's threads are.
+    contenders: name -> (how to prepare it, iterations in a call). Each has a process to itself.
     """
     context, turns, losses = multiprocessing.get_context('spawn'), {}, {}
     for name, (prepare, n) in contenders.items():
@@ -76,37 +72,40 @@ def race(contenders, weights, rounds):
 
 
 def serve(pipe, prepare, n, weights):
-    """A contender's process: its first losses, then microseconds per iteration over a turn whenever asked."""
+    """A contender's process: sends its first losses, then takes a turn whenever asked, until the race is over."""
     train = prepare(weights)
     pipe.send(np.array(train(min(n, EQUAL)), float))
-    train(n)  # the first call is not counted
-    while pipe.recv():
-        time.sleep(REST)
-        calls, began = 0, time.perf_counter()
-        while calls == 0 or time.perf_counter() < began + TURN:
-            train(n)
-            calls += 1
-        pipe.send(1e6*(time.perf_counter() - began)/(calls*n))
+    train(n)  # the first call takes longer
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            time.sleep(REST)
+            calls, began = 0, time.perf_counter()
+            while time.perf_counter() < began + TURN:
+                train(n)
+                calls += 1
+            pipe.send(1e6*(time.perf_counter() - began)/(calls*n))
 
 
 def run(*words):
     """Runs Python on these words, the last one of them its folder if it has one, to the end. Returns wall seconds, of a
     run of the program those of training, the pictures now in the folder, and peak memory of all processes together."""
-    command, peak, began = [sys.executable, *map(str, words)], 0, time.perf_counter()
+    command, folder, peaks, began = [sys.executable, *map(str, words)], Path(words[-1]), [0], time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=HERE)
-    while process.poll() is None:
-        peak = max(peak, memory(process.pid))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
-    found, folder = {'wall seconds': time.perf_counter() - began}, Path(command[-1])
-    if process.returncode:
+
+    def watch():
+        while process.returncode is None:
+            peaks.append(memory(process.pid))
+            time.sleep(0.2)
+    threading.Thread(target=watch).start()
+    if process.wait():
         sys.exit(f'{shlex.join(command)} ended with {process.returncode}')
+    found = {'wall seconds': time.perf_counter() - began}
     if PROGRAM in words and (folder/'summary.json').exists():
         summary = json.loads((folder/'summary.json').read_text())
         seconds = found['of training'] = summary['seconds']['training']
         found['microseconds an iteration'] = 1e6*seconds/summary['settings']['iterations']
-    pictures = {kind: len(list(folder.rglob('*.' + kind))) for kind in ('png', 'gif') if folder.exists()}
-    return {**found, **pictures, 'peak memory, MB': peak/1e6}
+    pictures = {kind.upper() + 's': len(list(folder.rglob(f'*.{kind}'))) for kind in ('png', 'gif') if folder.exists()}
+    return {**found, **pictures, 'peak memory, MB': max(peaks)/1e6}
 
 
 def memory(pid):
@@ -123,24 +122,16 @@ def memory(pid):
 
 
 def print_table(what, figures, columns, digits=1):
-    """Prints, in GitHub's Markdown, median, least and most of each line's figures, then its cells of the columns.
-
-    columns: heading -> line -> text, number, or numbers, of which the median is shown.
-    """
-    heads = [what, 'median', 'least', 'most', *columns]
+    """Prints a table in GitHub's Markdown. figures: line -> one a round. columns: other heading -> line -> numbers."""
+    heads = [what, 'median', 'least', 'most', 'times the first line', *columns]
     print('| ' + ' | '.join(heads) + ' |\n| --- |' + ' ---: |'*(len(heads) - 1))
+    first, *_ = figures.values()
     for name, each in figures.items():
-        cells = [name, *(f'{value:.{digits}f}' for value in (median(each), min(each), max(each)))]
-        for value in (column.get(name, '') for column in columns.values()):
-            value = median(value) if isinstance(value, list) else value
-            cells.append(f'{value:.4g}' if isinstance(value, float) else str(value))
-        print('| ' + ' | '.join(cells) + ' |')
+        cells = [*(f'{value:.{digits}f}' for value in (median(each), min(each), max(each))),
+                 f'{median(each)/median(first):.3f}',
+                 *(f'{median(column[name]):.4g}' if name in column else '' for column in columns.values())]
+        print('| ' + ' | '.join([name, *cells]) + ' |')
     print(flush=True)
-
-
-def times(figures, base):
-    """Each line's median in parts of the base's, by line."""
-    return {name: median(each)/median(figures[base]) for name, each in figures.items()}
 
 
 # ------------------------------------------------------------------------------------------------- the tutorial
@@ -168,8 +159,7 @@ def open_graph(weights=(), optimizers=(), config=None, **networks):
 
 
 def tutorial_script(iterations):
-    """The tutorial's whole script: its loop, its log, and its pictures drawn within the loop. Its folder is the command's
-    last word."""
+    """The tutorial's whole script, its pictures drawn within the loop, in the folder that is the command's argument."""
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
@@ -207,39 +197,34 @@ def tutorial_script(iterations):
 # Each function below prepares a loop that starts at the given weights and returns the function that trains n iterations
 # and returns their losses [n, 2]. All draw the same numbers, and drawing them is part of their time.
 
-def make_draw(batch_size=BATCH, dim=2, noise_dim=2):
-    """The function that draws n real batches [n, batch_size, dim], the tutorial's or normal ones, and noise batches."""
+def make_draw(sample=sample_data, batch_size=BATCH, dim=2, noise_dim=2):
+    """The function that draws n real batches [n, batch_size, dim] and n noise batches [n, batch_size, noise_dim]."""
     real_rng, noise_rng = np.random.default_rng(0).spawn(2)
 
     def draw(n):
         X, Z = (np.empty([n*batch_size, width], np.float32) for width in (dim, noise_dim))
         for i in range(0, len(X), 4096):  # pieces that stay in the cache, as the program draws them
             rows = len(X[i:i + 4096])
-            X[i:i + 4096] = sample_data(rows, rng=real_rng) if dim == 2 else real_rng.standard_normal([rows, dim])
-            Z[i:i + 4096] = sample_Z(rows, noise_dim, noise_rng)
+            X[i:i + 4096], Z[i:i + 4096] = sample(rows, rng=real_rng), sample_Z(rows, noise_dim, noise_rng)
         return X.reshape(n, batch_size, dim), Z.reshape(n, batch_size, noise_dim)
     return draw
 
 
-def tutorial_loop(weights):
-    (sess, gan), (real_rng, noise_rng) = open_graph(weights), np.random.default_rng(0).spawn(2)
-    return lambda n: [train_iteration(sess, gan, sample_rows(BATCH, real_rng), sample_Z(BATCH, 2, noise_rng))[:2]
-                      for _ in range(n)]
-
-
-def step_by_step_loop(weights):
-    (sess, gan), draw = open_graph(weights), make_draw()
+def step_by_step(weights, sample=sample_data):
+    """One `sess.run` a step; the tutorial's loop where `sample` makes its samples."""
+    (sess, gan), draw = open_graph(weights), make_draw(sample)
     return lambda n: [train_iteration(sess, gan, *batches)[:2] for batches in zip(*draw(n))]
 
 
-def shipped_loop(weights, length=BLOCK, batch_size=BATCH, g_steps=1, **networks):
-    """The loop that the program trains with; `networks` are arguments of `build_loop`."""
+def shipped_loop(weights, length=BLOCK, batch_size=BATCH, g_steps=1, dim=2, noise_dim=2, **networks):
+    """The loop that the program trains with, on normal samples where there are other than two columns."""
     optimizers = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)]
-    config = session_config(networks.get('hsize', [16]), networks.get('dim', 2))
-    sess, _ = open_graph(weights, optimizers, config, **networks)
+    networks.update(dim=dim, noise_dim=noise_dim)
+    sess, _ = open_graph(weights, optimizers, session_config(networks.get('hsize', [16]), dim), **networks)
     with sess.graph.as_default():
         run_loop = build_loop(*optimizers, length, batch_size, g_steps=g_steps, **networks)
-    draw = make_draw(batch_size, **{name: networks[name] for name in ('dim', 'noise_dim') if name in networks})
+    sample = sample_data if dim == 2 else lambda n, rng: rng.standard_normal([n, dim])
+    draw = make_draw(sample, batch_size, dim, noise_dim)
     return lambda n: run_loop(sess, *draw(n))
 
 
@@ -251,8 +236,8 @@ def c_loop(weights):
                         '-o', library, HERE/'reference.c', '-lm'], check=True)
         reference = ctypes.CDLL(str(library))
     reference.train.argtypes = [ctypes.c_int, *[np.ctypeslib.ndpointer(np.float32, flags='C')]*7]
-    networks = [np.concatenate([w.ravel() for w in network]) for network in (weights[:6], weights[6:])]
-    state, draw = [*networks, *map(np.ones_like, networks)], make_draw()
+    networks, draw = [np.concatenate([w.ravel() for w in part]) for part in (weights[:6], weights[6:])], make_draw()
+    state = [*networks, *map(np.ones_like, networks)]
 
     def train(n):
         losses = np.empty([n, 2], np.float32)
@@ -264,7 +249,6 @@ def c_loop(weights):
 def make_losses(mean, softplus, leaky_relu, dense):
     """The tutorial's losses in another library's functions: of weights to train, the other network's, X and Z."""
     def layers(weights, h, linear):
-        """Dense layers, the last `linear` of them without activation."""
         for k in range(0, len(weights), 2):
             h = dense(h, *weights[k:k + 2])
             h = h if k >= len(weights) - 2*linear else leaky_relu(h, 0.2)
@@ -309,9 +293,8 @@ def jax_loop(weights, xla_flags=''):
 def torch_loop(weights):
     """PyTorch, eager."""
     import torch
-    from torch.nn import functional
-    disc_loss, gen_loss = make_losses(torch.mean, functional.softplus, functional.leaky_relu,
-                                      lambda h, w, b: torch.addmm(b, h, w))
+    from torch.nn.functional import leaky_relu, softplus
+    disc_loss, gen_loss = make_losses(torch.mean, softplus, leaky_relu, lambda h, w, b: torch.addmm(b, h, w))
     G, D = ([torch.tensor(w, requires_grad=True) for w in part] for part in (weights[:6], weights[6:]))
     squares, draw = {w: torch.ones_like(w) for w in (*G, *D)}, make_draw()
 
@@ -327,25 +310,29 @@ def torch_loop(weights):
                       for batches in zip(*map(torch.tensor, draw(n)))]
 
 
-SHIPPED, TUTORIAL = 'the shipped loop', "the tutorial's loop"
 CONTENDERS = {  # name -> how to prepare it, what it needs, iterations in a call
-    TUTORIAL: (tutorial_loop, 'tensorflow', 300),
-    'step by step (`--step-by-step`)': (step_by_step_loop, 'tensorflow', 300),
-    SHIPPED: (shipped_loop, 'tensorflow', BLOCK),
-    'C (`reference.c`)': (c_loop, 'C compiler', BLOCK),
+    'the shipped loop': (shipped_loop, 'tensorflow', BLOCK),
+    "the tutorial's loop": (functools.partial(step_by_step, sample=sample_rows), 'tensorflow', 300),
+    'step by step (`--step-by-step`)': (step_by_step, 'tensorflow', 300),
+    'C (`reference.c`)': (c_loop, 'cc', BLOCK),
     'JAX `lax.scan`': (jax_loop, 'jax', BLOCK),
     "JAX, with the program's XLA flags": (functools.partial(jax_loop, xla_flags=XLA_FLAGS), 'jax', BLOCK),
     'PyTorch, eager': (torch_loop, 'torch', 200),
 }
-TABLE = dict(hsize=[64, 64], dim=8, noise_dim=16)  # with the penalty, what own tables of 8 columns are trained with
-SIZES = {  # what is not the default -> arguments of shipped_loop
+TABLE = dict(hsize=[64, 64], dim=8, noise_dim=16)
+SIZES = {  # what is not the default -> arguments of `shipped_loop`
     'batch 256, 16 and 16 units': {},
-    **{f'batch {size}': dict(batch_size=size) for size in (64, 1024, 4096)},
-    **{f'{width} and {width} units': dict(hsize=[width, width]) for width in (64, 256)},
+    'batch 64': dict(batch_size=64),
+    'batch 1024': dict(batch_size=1024),
+    'batch 4096': dict(batch_size=4096, length=150),  # so that a call lasts no longer than the program's
+    '64 and 64 units': dict(hsize=[64, 64]),
+    '256 and 256 units': dict(hsize=[256, 256], length=150),
     'images: 28 x 28, 256 and 256 units, layer_norm, batch 64, 3 G steps': dict(
         hsize=[256, 256], dim=784, noise_dim=32, layer='layer_norm', batch_size=64, g_steps=3, length=150),
-    'a table without penalty': TABLE,
-    'a table: 8 columns, 64 and 64 units, R1 penalty': dict(TABLE, penalty=3.),
+}
+PENALTY = {  # in matrix products 16.6 and 20.1 million multiplications, 1.21 times as many
+    'own table, 8 columns, 64 and 64 units, without penalty': TABLE,
+    'the same with R1 penalty': dict(TABLE, penalty=3.),
 }
 
 
@@ -353,66 +340,45 @@ SIZES = {  # what is not the default -> arguments of shipped_loop
 
 def part_loops(rounds, quick):
     """Microseconds per iteration of the default training, by who trains; 4 to 5 of them draw the batches"""
-    present = {name: (prepare, n) for name, (prepare, need, n) in CONTENDERS.items()
-               if (COMPILER if need == 'C compiler' else importlib.util.find_spec(need))}
+    missing = [name for name, (_, need, _) in CONTENDERS.items() if not (COMPILER if need == 'cc' else find_spec(need))]
+    present = {name: (prepare, n) for name, (prepare, _, n) in CONTENDERS.items() if name not in missing}
     sess, _ = open_graph()
     with sess.graph.as_default():
         figures, losses = race(present, sess.run(tf.trainable_variables()), rounds)
-    print_table('loop', figures, {
-        "times the tutorial's speed": {name: 1/ratio for name, ratio in times(figures, TUTORIAL).items()},
-        'shipped loop in parts of it': {name: 1/ratio for name, ratio in times(figures, SHIPPED).items()},
-        f'losses of {EQUAL} iterations, at most apart': {
-            name: float(np.abs(each - losses[SHIPPED]).max()) for name, each in losses.items()}})
-    for name in CONTENDERS.keys() - present.keys():
-        print(f'{name} was not measured: there is no {CONTENDERS[name][1]}.\n')
-
-
-def products(penalty):
-    """How many multiplications the matrix products of a table's iteration take, in millions."""
-    sess, gan = open_graph(penalty=penalty, **TABLE)
-    total = 0
-    for step in (gan.disc_step, gan.gen_step):
-        for node in tf.graph_util.extract_sub_graph(sess.graph.as_graph_def(), [step.name]).node:
-            if node.op == 'MatMul':
-                a, b = ([d or BATCH for d in tensor.shape.as_list()]
-                        for tensor in sess.graph.get_operation_by_name(node.name).inputs)
-                total += a[0]*a[1]*b[0 if node.attr['transpose_b'].b else 1]/1e6
-    return total
+    shipped, *_ = losses.values()
+    print_table('loop', figures, {f'losses of {EQUAL} iterations, at most apart': {
+        name: [np.abs(each - shipped).max()] for name, each in losses.items()}})
+    for name in missing:
+        print(f'{name}: not measured, there is no {CONTENDERS[name][1]}.\n')
 
 
 def part_sizes(rounds, quick):
     """Microseconds per iteration of the shipped loop, by what is trained"""
-    figures, _ = race({name: (functools.partial(shipped_loop, **changed), 50 if quick else changed.get('length', BLOCK))
-                       for name, changed in SIZES.items()}, (), rounds)
-    (default, *_), (*_, without, penalised) = SIZES, SIZES
-    counts = {without: products(0.), penalised: products(3.)}
-    print_table('shipped loop', figures, {
-        'times the default': times(figures, default),
-        'times without penalty': {penalised: times(figures, without)[penalised]},
-        'multiplications in matrix products, millions': counts,
-        'times those without': {penalised: counts[penalised]/counts[without]}})
+    for sizes in (SIZES, PENALTY):
+        calls = {name: 20 if quick else changed.get('length', BLOCK) for name, changed in sizes.items()}
+        figures, _ = race({name: (functools.partial(shipped_loop, **changed), calls[name])
+                           for name, changed in sizes.items()}, (), rounds)
+        print_table('shipped loop', figures, {})
 
 
 def race_commands(commands, rounds):
-    """Prints the table of commands in turns, line -> words for `run`; one may use what an earlier one left in its
-    folder. Returns the columns beside wall seconds, heading -> line -> values."""
+    """Prints the table of commands in turns: line -> words for `run`. One may use what an earlier one left."""
     taken = take_turns({name: functools.partial(run, *words) for name, words in commands.items()}, rounds)
     columns = {what: {name: [each[what] for each in found] for name, found in taken.items() if what in found[0]}
                for what in dict.fromkeys(what for found in taken.values() for what in found[0])}
     print_table('what', columns.pop('wall seconds'), columns, digits=2)
-    return columns
 
 
 def part_whole(rounds, quick):
     """Seconds of whole commands, with all pictures; the tutorial's script joins no GIFs"""
     n = 3001 if quick else 100_001
-    with tempfile.TemporaryDirectory() as script, tempfile.TemporaryDirectory() as whole, \
-            tempfile.TemporaryDirectory() as short:
+    with contextlib.ExitStack() as stack:
+        script, whole, short = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(3))
         race_commands({
-            "the tutorial's script": ('-c', f'import benchmark; benchmark.tutorial_script({n})', script),
             'this program': (PROGRAM, '--iterations', n, '--output', whole),
-            '`plotting.py` on its finished run': (PROGRAM.with_name('plotting.py'), whole),
-            'this program, a tenth of the iterations': (PROGRAM, '--iterations', n//10 + 1, '--output', short),
+            "the tutorial's script": ('-c', f'import benchmark; benchmark.tutorial_script({n})', script),
+            "`plotting.py` on this program's finished run": (PROGRAM.with_name('plotting.py'), whole),
+            'a tenth of the iterations': (PROGRAM, '--iterations', n//10 + 1, '--output', short),
             'one iteration, no pictures': (PROGRAM, '--iterations', 1, '--pictures', 'none', '--output', short),
             'import of TensorFlow': ('-c', 'import benchmark; benchmark.tf.Graph()'),
             '`gan_quadratic.py --help`': (PROGRAM, '--help')}, rounds)
@@ -422,13 +388,10 @@ def part_growth(rounds, quick):
     """Seconds of whole commands, without pictures: how time and memory grow with iterations and with snapshots"""
     n = 1000 if quick else 10_000
     with tempfile.TemporaryDirectory() as folder:
-        columns = race_commands({
+        race_commands({
             f'{k*n + 1:,} iterations, a snapshot every {every:,}': (
                 PROGRAM, '--iterations', k*n + 1, '--snapshot-every', every, '--pictures', 'none', '--output', folder)
-            for k, every in ((100, 1000), (10, 1000), (1, 1000), (1, 50))}, rounds)
-    *_, few, many = columns['of training'].values()
-    waits = [1e3*(b - a)/(n//50 - n//1000) for a, b in zip(few, many)]
-    print(f'Training waits {median(waits):.2f} ms for a snapshot ({min(waits):.2f} to {max(waits):.2f}).\n')
+            for k, every in ((10, 1000), (100, 1000), (1, 1000), (1, 50))}, rounds)
 
 
 PARTS = dict(loops=part_loops, sizes=part_sizes, whole=part_whole, growth=part_growth)
@@ -436,18 +399,18 @@ PARTS = dict(loops=part_loops, sizes=part_sizes, whole=part_whole, growth=part_g
 
 def machine():
     """What the figures were measured on, in one line."""
-    info = Path('/proc/cpuinfo').read_text() if Path('/proc/cpuinfo').exists() else ''
-    model = re.search('model name.*: (.*)', info)
-    installed = {each.name: each.version for each in importlib.metadata.distributions()}
-    return ', '.join([f'{datetime.now():%Y-%m-%d %H:%M}', model[1] if model else platform.machine(),
+    info = Path('/proc/cpuinfo')
+    model = re.search('model name.*: (.*)', info.read_text() if info.exists() else '')
+    named = 'tensorflow', 'numpy', 'matplotlib', 'scikit-learn', 'jax', 'torch'
+    versions = {each.name: each.version for each in importlib.metadata.distributions() if each.name in named}
+    return ', '.join([time.strftime('%Y-%m-%d %H:%M'), model[1] if model else platform.machine(),
                       f'{os.cpu_count()} cores', platform.system(), f'Python {platform.python_version()}',
-                      *(f'{name} {installed[name]}' for name in PACKAGES if name in installed)])
+                      *map(' '.join, versions.items())])
 
 
 def main():
     parser = argparse.ArgumentParser(description='Measures how fast the program is; prints one table a part.')
-    parser.add_argument('--part', nargs='+', choices=PARTS, default=list(PARTS), metavar='NAME',
-                        help='only these: ' + ', '.join(PARTS))
+    parser.add_argument('--part', nargs='+', choices=PARTS, default=list(PARTS), help='only these')
     parser.add_argument('--rounds', type=int, default=5, help='figures from which each median is taken')
     parser.add_argument('--quick', action='store_true', help='one round of short runs')
     arguments = parser.parse_args()
