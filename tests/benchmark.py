@@ -4,9 +4,9 @@
     python tests/benchmark.py --part whole --rounds 2        some parts, fewer figures for each median
     python tests/benchmark.py --quick                        one round of short runs: to see that it works
 
-Contenders take turns, so that ratios between lines of a table hold on a busy machine too; bare times do not. C takes part
-where there is a compiler, JAX and PyTorch where they are installed. Peak memory is known on Linux alone; measure it in
-an environment of the run-time packages, because TensorFlow loads others that it finds.
+Contenders take turns, so that ratios between lines of a table hold on a busy machine too; bare times do not. C takes
+part where there is a compiler, JAX and PyTorch where they are installed. Peak memory is known on Linux alone; measure
+it in an environment of the run-time packages, because TensorFlow loads others that it finds.
 """
 import argparse
 import contextlib
@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -98,7 +97,7 @@ def run(*words):
             time.sleep(0.2)
     threading.Thread(target=watch).start()
     if process.wait():
-        sys.exit(f'{shlex.join(command)} ended with {process.returncode}')
+        sys.exit(f'{" ".join(command)} ended with {process.returncode}')
     found = {'wall seconds': time.perf_counter() - began}
     if PROGRAM in words and (folder/'summary.json').exists():
         summary = json.loads((folder/'summary.json').read_text())
@@ -320,7 +319,7 @@ CONTENDERS = {  # name -> how to prepare it, what it needs, iterations in a call
     'PyTorch, eager': (torch_loop, 'torch', 200),
 }
 TABLE = dict(hsize=[64, 64], dim=8, noise_dim=16)
-SIZES = {  # what is not the default -> arguments of `shipped_loop`
+SIZES = [{  # what is not the default -> arguments of `shipped_loop`
     'batch 256, 16 and 16 units': {},
     'batch 64': dict(batch_size=64),
     'batch 1024': dict(batch_size=1024),
@@ -329,11 +328,10 @@ SIZES = {  # what is not the default -> arguments of `shipped_loop`
     '256 and 256 units': dict(hsize=[256, 256], length=150),
     'images: 28 x 28, 256 and 256 units, layer_norm, batch 64, 3 G steps': dict(
         hsize=[256, 256], dim=784, noise_dim=32, layer='layer_norm', batch_size=64, g_steps=3, length=150),
-}
-PENALTY = {  # in matrix products 16.6 and 20.1 million multiplications, 1.21 times as many
+}, {  # in matrix products 16.6 and 20.1 million multiplications, 1.21 times as many
     'own table, 8 columns, 64 and 64 units, without penalty': TABLE,
     'the same with R1 penalty': dict(TABLE, penalty=3.),
-}
+}]
 
 
 # ---------------------------------------------------------------------------------------------------- the parts
@@ -345,16 +343,15 @@ def part_loops(rounds, quick):
     sess, _ = open_graph()
     with sess.graph.as_default():
         figures, losses = race(present, sess.run(tf.trainable_variables()), rounds)
-    shipped, *_ = losses.values()
     print_table('loop', figures, {f'losses of {EQUAL} iterations, at most apart': {
-        name: [np.abs(each - shipped).max()] for name, each in losses.items()}})
+        name: [np.abs(each - losses['the shipped loop']).max()] for name, each in losses.items()}})
     for name in missing:
         print(f'{name}: not measured, there is no {CONTENDERS[name][1]}.\n')
 
 
 def part_sizes(rounds, quick):
     """Microseconds per iteration of the shipped loop, by what is trained"""
-    for sizes in (SIZES, PENALTY):
+    for sizes in SIZES:
         calls = {name: 20 if quick else changed.get('length', BLOCK) for name, changed in sizes.items()}
         figures, _ = race({name: (functools.partial(shipped_loop, **changed), calls[name])
                            for name, changed in sizes.items()}, (), rounds)
@@ -414,7 +411,7 @@ def main():
     parser.add_argument('--rounds', type=int, default=5, help='figures from which each median is taken')
     parser.add_argument('--quick', action='store_true', help='one round of short runs')
     arguments = parser.parse_args()
-    print(f'`{shlex.join(["python", "tests/benchmark.py", *sys.argv[1:]])}`  \n{machine()}\n', flush=True)
+    print(f'`python tests/benchmark.py {" ".join(sys.argv[1:])}`  \n{machine()}\n', flush=True)
     for name in arguments.part:
         print(f'**{PARTS[name].__doc__}**\n', flush=True)
         PARTS[name](1 if arguments.quick else arguments.rounds, arguments.quick)
