@@ -159,8 +159,7 @@ def open_graph(weights=(), optimizers=(), config=None, **networks):
 
 def tutorial_script(iterations):
     """The tutorial's whole script, its pictures drawn within the loop, in the folder that is the command's argument."""
-    import matplotlib
-    matplotlib.use('Agg')
+    os.environ['MPLBACKEND'] = 'Agg'
     import matplotlib.pyplot as plt
     folder, (sess, gan), (real_rng, noise_rng) = sys.argv[1], open_graph(), np.random.default_rng(0).spawn(2)
     real = sample_rows(BATCH, np.random.default_rng(1))
@@ -328,7 +327,7 @@ SIZES = [{  # what is not the default -> arguments of `shipped_loop`
     '256 and 256 units': dict(hsize=[256, 256], length=150),
     'images: 28 x 28, 256 and 256 units, layer_norm, batch 64, 3 G steps': dict(
         hsize=[256, 256], dim=784, noise_dim=32, layer='layer_norm', batch_size=64, g_steps=3, length=150),
-}, {  # in matrix products 16.6 and 20.1 million multiplications, 1.21 times as many
+}, {  # in matrix products 16.6 and 20.1 million multiplications, a ratio of 1.21
     'own table, 8 columns, 64 and 64 units, without penalty': TABLE,
     'the same with R1 penalty': dict(TABLE, penalty=3.),
 }]
@@ -337,7 +336,7 @@ SIZES = [{  # what is not the default -> arguments of `shipped_loop`
 # ---------------------------------------------------------------------------------------------------- the parts
 
 def part_loops(rounds, quick):
-    """Microseconds per iteration of the default training, by who trains; 4 to 5 of them draw the batches"""
+    """Microseconds per iteration of the default training, by who trains; some 5 of them draw the batches"""
     missing = [name for name, (_, need, _) in CONTENDERS.items() if not (COMPILER if need == 'cc' else find_spec(need))]
     present = {name: (prepare, n) for name, (prepare, _, n) in CONTENDERS.items() if name not in missing}
     sess, _ = open_graph()
