@@ -121,18 +121,18 @@ def short(name, most=18):
 
 
 def scale_axis(ax, axis, values, numbers):
-    """Chooses the scale of an axis, 'x', 'y' or 'z', by the values along it: logarithmic, from 0 both ways, where a few
-    lie so far out that the others would look like one."""
+    """Chooses the scale of an axis, 'x' or 'y', by the values along it: logarithmic, from 0 both ways, where a few lie
+    so far out that the others would look like one."""
     away = np.abs(values - np.median(values))
     usual = np.median(away[away > 0]) if away.any() else 0
-    if away.max() > max(30*usual, np.abs(np.median(values))) and axis != 'z':
+    if away.max() > max(30*usual, np.abs(np.median(values))):
         getattr(ax, f'set_{axis}scale')('symlog', linthresh=usual)
         getattr(ax, f'{axis}axis').get_major_locator().set_params(numticks=numbers)
         ends = np.array([values.min(), values.max()])
         getattr(ax, f'set_{axis}lim')(ends + [-usual, usual] + np.abs(ends)*[-0.5, 0.5])
     else:
         ax.locator_params(axis=axis, nbins=numbers)
-        ax.ticklabel_format(axis=axis, scilimits=(-3, 4), useOffset=False)  # longer numbers would take the room
+        ax.ticklabel_format(axis=axis, scilimits=(-3, 4))  # longer numbers would take the picture's room
 
 
 def data_axes(figure, data, where=111):
@@ -147,16 +147,20 @@ def data_axes(figure, data, where=111):
     for ax, columns in axes:
         for axis, column in zip('xyz', columns):
             getattr(ax, f'set_{axis}lim')(low[column], high[column])
-            getattr(ax, f'set_{axis}label')(short(data['names'][column], 14 if dim > 3 else 24))
-            scale_axis(ax, axis, data['training'][:, column], 4 if dim > 2 else 6)
+            getattr(ax, f'set_{axis}label')(short(data['names'][column], 14 if dim > 2 else 24),
+                                            labelpad=10 if dim == 3 else 4)
+            if dim != 3:
+                scale_axis(ax, axis, data['training'][:, column], 4 if dim > 3 else 6)
         if dim == 1:
             ax.set(ylim=(-0.02, 1.02), ylabel='share of samples below')
         elif dim == 2 and ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
             ax.set_aspect('equal')
-        elif dim == 3:
-            ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels that stand around a cube
-        elif dim > 3:
+        elif dim > 2:
             ax.tick_params(labelsize=7)
+        if dim == 3:
+            ax.locator_params(nbins=4)
+            ax.tick_params(axis='z', pad=6)
+            ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels that stand around a cube
     if dim > 4:
         figure.text(0.02, 0.975, f'4 of {dim} columns', va='top', fontsize=8, color='0.4')
     return axes
@@ -180,13 +184,13 @@ def points(axes, name, color, markersize, style):
 def feature_axes(ax, step, centers=False):
     """The four series of features, or their centers, on axes that follow them. Returns artists, and the function that
     puts a snapshot's in place and returns them [4, n, 2]. The axes are of shares of their length, and the numbers at
-    their ends and middle are texts that say what these mean: moving ticks would cost more than all else there."""
-    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), xticklabels=[], yticklabels=[])
-    ax.set_xlabel('feature 1', labelpad=16)
-    ax.set_ylabel('feature 2', labelpad=16)
+    their ends are texts that say what these mean: ticks that move would cost more than all else there."""
+    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+    ax.set_xlabel('feature 1', labelpad=8)
+    ax.set_ylabel('feature 2', labelpad=8)
     write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9)
-    numbers = [[write((k/2, 0), (0, -6), ha=('left', 'center', 'right')[k], va='top') for k in range(3)],
-               [write((0, k/2), (-6, 0), ha='right', va=('bottom', 'center', 'top')[k], rotation=90) for k in range(3)]]
+    numbers = [[write((k, 0), (0, -6), ha=('left', 'right')[k], va='top') for k in (0, 1)],
+               [write((0, k), (-6, 0), ha='right', va=('bottom', 'top')[k], rotation=90) for k in (0, 1)]]
     series = [points([(ax, (0, 1))], f'{name} {step} step', color, (1.6 if centers else 1)*markersize, style)
               for name, color, markersize, style in FEATURES]
 
@@ -196,10 +200,9 @@ def feature_axes(ax, step, centers=False):
         if centers:
             clouds = clouds.mean(axis=1, keepdims=True)
         low, high = np.transpose([round_ends(*ends) for ends in np.quantile(clouds, (0, 1), axis=(0, 1)).T])
-        for texts, values in zip(numbers, np.linspace(low, high, 3).T):
-            digits = 3 - math.floor(math.log10(values[2] - values[0]))
-            for text, value in zip(texts, values):
-                text.set_text(f'{round(value, digits) + 0.:.7g}')
+        for texts, ends in zip(numbers, np.stack([low, high], axis=1)):
+            for text, value in zip(texts, ends):
+                text.set_text(f'{value:.10g}')
         for (_, put_one), cloud in zip(series, clouds):
             put_one((cloud - low)/(high - low))
         return clouds
