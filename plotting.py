@@ -76,13 +76,14 @@ def read_json(path):
         return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
 
 
-def read_columns(path):
-    """The columns of a CSV by name, NaN where a cell is empty; a last line that is still being written is left out."""
+def read_table(path):
+    """The header and the rows [n, columns] of a CSV, NaN where a cell is empty, without a last line that is still being
+    written; no rows where there is no file."""
     with reading(path):
         text = path.read_text(encoding='utf-8') if path.exists() else ''
         header, *lines = list(csv.reader(text[:text.rfind('\n') + 1].splitlines())) or [[]]
-        rows = np.array([[float(cell or 'nan') for cell in line] for line in lines]).reshape(-1, len(header) or 1)
-        return dict(zip(header, rows.T))
+        rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
+        return header, rows.reshape(-1, len(header) or 1)
 
 
 def read_arrays(path):
@@ -147,7 +148,7 @@ def data_axes(figure, data, where=111):
     for ax, columns in axes:
         for axis, column in zip('xyz', columns):
             getattr(ax, f'set_{axis}lim')(low[column], high[column])
-            getattr(ax, f'set_{axis}label')(short(data['names'][column], 14 if dim > 2 else 24),
+            getattr(ax, f'set_{axis}label')(short(data['names'][column], 24 if dim < 3 and where == 111 else 14),
                                             labelpad=10 if dim == 3 else 4)
             if dim != 3:
                 scale_axis(ax, axis, data['training'][:, column], 4 if dim > 3 else 6)
@@ -356,7 +357,7 @@ def mapping(figure, data):
 
 
 # ------------------------------------------------------------------------------------- pictures of the whole run
-# Each function draws a figure from the numbers in the folder, or none where there is nothing to draw.
+# Each function draws a figure from the numbers in the folder, or none where there are none yet.
 
 def training_data(folder, data):
     """What is to be learned."""
@@ -375,9 +376,9 @@ BALANCE = (2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)  # D
 
 def training_loss(folder, data):
     """Both losses of the log and their running means, with the values that they come to in equilibrium."""
-    rows = np.stack([*read_columns(folder/'loss_logs.csv').values()] or np.empty([3, 0]), axis=1)
+    rows = read_table(folder/'loss_logs.csv')[1]
     if not len(rows):
-        return None  # stopped before the first
+        return None
     figure = new_figure(7.4, 4.8)
     ax = figure.add_subplot(xlabel='iteration', ylabel='loss')
     smooth = max(1, len(rows)//200)
@@ -412,9 +413,10 @@ PANELS = (  # title, scale, series of (column of metrics.csv, colour), dashed le
 
 def metrics(folder, data):
     """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
-    columns = read_columns(folder/'metrics.csv')
-    if not columns or not len(columns['Iteration']):
+    header, rows = read_table(folder/'metrics.csv')
+    if not len(rows):
         return None
+    columns = dict(zip(header, rows.T))
     toward, after = columns['Moved Toward'] == 1, columns['Centroid Distance After']
     columns.update({'Moved Toward': np.where(toward, after, np.nan), 'Moved Away': np.where(toward, np.nan, after)})
     styles = {'Moved Toward': 'o', 'Moved Away': 'x'}
@@ -450,7 +452,7 @@ def table_columns(folder, data, most=12):
     if len(data['image']) or data['built_in'] or not path.exists():
         return None
     words = 'rows kept back' if 'kept' in data else 'training rows'
-    real, generated = data.get('kept', data['training']), np.stack([*read_columns(path).values()], axis=1)
+    real, generated = data.get('kept', data['training']), read_table(path)[1]
     dim, shown, lines = real.shape[1], min(real.shape[1], most), math.ceil(min(real.shape[1], most)/4)
     heights = [2.2*lines, 4] if dim > 1 else [2.7]
     figure = new_figure(11, sum(heights))
@@ -702,8 +704,8 @@ def rounded(x):
 
 def write_page(folder, settings, data, kinds, iterations):
     """index.html: every kind of picture of these snapshots, moved by one slider, with the numbers behind them."""
-    columns = read_columns(folder/'metrics.csv')
-    rows = {int(i): row for row, i in enumerate(columns.pop('Iteration', [])) if i in iterations}
+    header, rows = read_table(folder/'metrics.csv')
+    rows = [row for row in rows if row[0] in iterations]
     if not rows:
         return
     summary = read_json(folder/'summary.json') or dict(claims={}, final={}, versions={}, seconds={}, verdict=(
@@ -720,9 +722,9 @@ def write_page(folder, settings, data, kinds, iterations):
     files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
              *(kind.gif for kind in kinds.values()))
     numbers = json.dumps(allow_nan=False, obj=dict(
-        title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about), iterations=list(rows),
+        title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about), iterations=[int(row[0]) for row in rows],
         kinds=[dict(path=name, title=kind.title, look=kind.look) for name, kind in kinds.items()],
-        measures={name: [rounded(column[row]) for row in rows.values()] for name, column in columns.items()},
+        measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
         levels=[rounded(data.get(name, math.nan)) for name in ('floor', 'shuffled')],
         state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)), claims=claims,
         final=[(name.replace('_', ' '), rounded(x)) for name, x in summary['final'].items()],

@@ -9,6 +9,7 @@ from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
+import plotting  # noqa: E402
 from folders import make_folder  # noqa: E402
 from test_plotting import draw  # noqa: E402
 
@@ -105,6 +106,20 @@ def test_nothing_fails_and_nothing_leaves_the_folder(browser, folder):
     assert len(requests) > 5 and not [text for text in requests if '"url":"http' in text]
     assert browser.execute_script('return [...document.images].every(i => i.complete && i.naturalWidth > 0)')
     assert browser.execute_script('return [...document.images].every(i => i.alt)')
+
+
+def test_four_thousand_snapshots(browser, tmp_path):
+    """Opens at the last and goes anywhere, here without a picture."""
+    folder = make_folder(tmp_path/'run', np.random.default_rng(0).normal(size=[300, 2]), iterations=[0])
+    header, row = (folder/'metrics.csv').read_text().splitlines()
+    (folder/'metrics.csv').write_text('\n'.join([header, *(f'{10*i}{row[1:]}' for i in range(4000)), '']))
+    run = plotting.Run(folder)
+    run.done.update(range(0, 40_000, 10))
+    run.write_page()
+    open_page(browser, folder)
+    assert at(browser) == 39_990 and press(browser, Keys.ARROW_LEFT) == 39_980 and press(browser, Keys.HOME) == 0
+    open_page(browser, folder, '#12344')
+    assert at(browser) == 12_340
 
 
 def test_names_are_text(browser, folder):

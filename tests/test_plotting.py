@@ -1,5 +1,7 @@
 """The pictures: whole and within their edges whatever the data are called and however large; and the process that
 draws them beside a run."""
+import csv
+import json
 import os
 import shutil
 import signal
@@ -20,19 +22,21 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(-50, 50, 300)
 DATA = {  # of all kinds: rows, and what else make_folder is told
     'built-in': (np.stack([X, 10 + X**2], axis=1), dict(own=False, names=['x', 'y'], noise_dim=1)),
-    'three dimensions': (RNG.normal(size=[300, 3]), dict(own=False)),
     'one column': (RNG.normal(size=[300, 1]), {}),
     'thirty long names': (RNG.normal(size=[300, 30]),
                           dict(names=['abcdefghijklmnopqrstuv%02d' % k for k in range(30)])),
     'three longer names': (RNG.normal(size=[300, 3])*1e5, dict(names=['W'*50, 'i'*50, 'from $ to $ '*4])),
-    'formulas': (RNG.normal(size=[300, 2]), dict(names=['from_$_to_$', 'price (US$ or CA$)'], noise_dim=16)),
+    'formulas, one iteration': (RNG.normal(size=[300, 2]), dict(
+        names=['from_$_to_$', 'price (US$ or CA$)'], noise_dim=16, iterations=(0,))),
+    'two long names': (RNG.normal(size=[300, 2])*[1, 100], dict(names=['W'*50, 'W'*50])),
+    'heavy tails, two': (RNG.standard_t(1, [300, 2]), {}),
     'large and tiny': (RNG.normal(size=[300, 2])*[1e30, 1e-6], {}),
-    'large and tiny, four': (RNG.normal(size=[300, 4])*[1e30, 1e-6, 1, 1] + [0, 1, 1e9, 0], {}),
+    'large and tiny, the same name twice': (RNG.normal(size=[300, 4])*[1e30, 1e-6, 1, 1] + [0, 1, 1e9, 0],
+                                            dict(names=['a', 'a', 'b', 'b'])),
     'heavy tails, few values': (np.stack([RNG.standard_t(1, 300), RNG.integers(0, 2, 300), np.full(300, 7)], 1), {}),
     'other scripts': (RNG.normal(size=[300, 4]), dict(names=['温度', 'цена', 'السعر', 'a\nb'])),
     'grey images': (RNG.integers(0, 256, [70, 64]), dict(image=(8, 8))),
     'colour images': (RNG.integers(0, 256, [70, 192]), dict(image=(8, 8, 3))),
-    'one iteration': (RNG.normal(size=[300, 2]), dict(iterations=(0,))),
 }
 
 
@@ -58,20 +62,41 @@ def ink_at_the_border(path):
 def test_every_picture_is_whole(name, tmp_path, monkeypatch, capsys):
     """Nothing is drawn at the border, where it would be cut; no warning is heard; columns.png of own tables alone."""
     rows, options = DATA[name]
-    options = dict(iterations=(0, 200)) | options
+    options = dict(iterations=(0, 200), pictures='all' if rows.shape[1] == 2 else 'article') | options
     folder = make_folder(tmp_path/'run', np.asarray(rows, float), **options)
     monkeypatch.setattr(sys, 'argv', ['plotting.py', str(folder)])
     monkeypatch.setattr(plotting.signal, 'signal', lambda *words: None)
     said = plotting.main(), capsys.readouterr().err
     assert said[0] == 0 and said[1].count('\n') == (name == 'other scripts'), said
     drawn = sorted(folder.rglob('*.png'))
-    frames = (7 if rows.shape[1] == 2 else 5)*len(options['iterations'])
+    frames = (7 if rows.shape[1] == 2 else 3)*len(options['iterations'])
     assert len(drawn) == frames + 3 + (options.get('own', True) and 'image' not in options)
     assert {str(path): ink_at_the_border(path) for path in drawn if ink_at_the_border(path)} == {}
     print(f'{len(drawn)} pictures have clean borders')
     for path in drawn:
         with Image.open(path) as image:
             assert np.asarray(image.convert('L')).std() > 5, path
+
+
+def test_heavy_tails_get_logarithmic_axes():
+    """Where a few values lie far out, and only there."""
+    heavy = [RNG.standard_t(1, 300), np.exp(3*RNG.normal(size=300)), np.append(np.zeros(300), [1, 1, 2, 1000])]
+    light = [RNG.normal(size=5000), RNG.exponential(size=5000), RNG.integers(0, 2, 50), np.arange(50)**4, np.ones(9),
+             1e9 + RNG.standard_t(1, 300), np.append(np.zeros(300), 1)]
+    for values, scale in [(values, 'symlog') for values in heavy] + [(values, 'linear') for values in light]:
+        ax = plotting.new_figure().add_subplot()
+        plotting.scale_axis(ax, 'x', values, 4)
+        assert ax.get_xscale() == scale, values[:3]
+
+
+def test_round_numbers_around_features():
+    """They hold the values and no more than as much again on either side; small moves leave them where they are."""
+    for low, high in RNG.normal(size=[50, 2])*10**RNG.uniform(-6, 9, [50, 1]):
+        low, high = sorted([low, high])
+        ends = plotting.round_ends(low, high)
+        assert ends[0] < low < high < ends[1] and ends[1] - ends[0] < 3*(high - low)
+        assert all(len(f'{end:.10g}'.strip('-0.').split('e')[0].strip('0').replace('.', '')) <= 4 for end in ends), ends
+    assert plotting.round_ends(0.31, 4.2) == plotting.round_ends(0.33, 4.1)
 
 
 @pytest.fixture(scope='module')
@@ -168,6 +193,37 @@ def test_a_last_line_that_is_being_written(copy):
     assert draw(copy).returncode == 0
 
 
+# ---------------------------------------------------------------------------------------------------- the page
+
+def numbers_of_page(folder):
+    text = (folder/'index.html').read_text()
+    return json.loads(text.split('<script type="application/json" id="run">')[1].split('</script>')[0])
+
+
+def test_measures_stand_by_their_snapshot(copy):
+    """Also where a snapshot's file, or its row, is missing."""
+    (copy/'snapshots'/'000100.npz').unlink()
+    assert draw(copy).returncode == 0
+    with open(copy/'metrics.csv') as file:
+        rows = {int(row['Iteration']): row for row in csv.DictReader(file)}
+    numbers = numbers_of_page(copy)
+    assert numbers['iterations'] == [0, 200]
+    for name, values in numbers['measures'].items():
+        for i, value in zip((0, 200), values):
+            assert value is None if rows[i][name] == '' else value == pytest.approx(float(rows[i][name]), rel=1e-3)
+
+
+def test_the_page_is_written_once_a_second(copy, monkeypatch):
+    """As snapshots arrive, and it shows those alone whose pictures are drawn."""
+    shown, clock = [], iter(np.arange(100, 200, 0.3))
+    monkeypatch.setattr(plotting, 'write_page', lambda *words: shown.append(sorted(words[-1])))
+    monkeypatch.setattr(plotting.time, 'monotonic', lambda: next(clock))
+    for i in range(300, 1000, 100):
+        shutil.copy(copy/'snapshots'/'000200.npz', copy/'snapshots'/f'000{i}.npz')
+    plotting.Run(copy).draw_frames(again=False)
+    assert len(shown) == 3 and all(iterations == [*range(0, iterations[-1] + 1, 100)] for iterations in shown)
+
+
 # ------------------------------------------------------------------------------------------------ beside a run
 
 def follow(folder, **options):
@@ -175,16 +231,17 @@ def follow(folder, **options):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def test_following_a_run(copy):
-    """It draws what is missing, says when all is drawn, and puts the summary that comes then on the page."""
-    for path in [*copy.rglob('*.png'), *copy.rglob('*.gif')]:
+def test_following_a_run(run, copy):
+    """It draws what is missing, to the same bytes as when all is drawn, says when that is done, and puts the summary
+    that comes then on the page."""
+    for path in [*copy.rglob('*_000200.png'), *copy.glob('*.png'), *copy.rglob('*.gif')]:
         path.unlink()
     summary = (copy/'summary.json').rename(copy/'summary')
     process = follow(copy)
     process.stdin.write('draw\ndraw\nfinish\n')
     process.stdin.flush()
     assert process.stdout.readline() == 'done\n'
-    assert len(pictures(copy)) == 15 and 'not finished' in (copy/'index.html').read_text()
+    assert pictures(copy) == pictures(run) and 'not finished' in (copy/'index.html').read_text()
     summary.rename(copy/'summary.json')
     assert process.communicate() == ('', '') and process.returncode == 0
     assert 'The losses settle' in (copy/'index.html').read_text()
