@@ -341,13 +341,14 @@ def mapping(figure, data):
         return np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=2).reshape(-1, 4, 2)
     u, v = (quads(noise).mean(axis=1).T + 1)/2
     colours = np.stack([u, 0.75*v, 1 - u], axis=1)
-    flat = figure.add_subplot(1, 2, 1, xlabel='Z, first value', ylabel='Z, second value', aspect='equal',
+    flat = figure.add_subplot(1, 2, 1, xlabel='Z, first value', ylabel='Z, second value'*(beyond >= 0), aspect='equal',
                               xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
     flat.set_title('noise' if beyond <= 0 else f'noise, a slice: the {beyond} further\nvalues are 0', fontsize=10)
     flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
     (ax, _), = data_axes(figure, data, 122)
     ax.set_title('what the generator makes of it', fontsize=10)
-    image = PolyCollection([], facecolors=colours, edgecolors=colours, linewidths=0.5, alpha=0.45)
+    image = PolyCollection([], facecolors=colours, edgecolors=colours, alpha=0.45,
+                           linewidths=3 if rows == 2 else 0.5)
     ax.add_collection(image, autolim=False)
 
     def update(shot):
@@ -722,7 +723,8 @@ def write_page(folder, settings, data, kinds, iterations):
     files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
              *(kind.gif for kind in kinds.values()))
     numbers = json.dumps(allow_nan=False, obj=dict(
-        title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about), iterations=[int(row[0]) for row in rows],
+        title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about),
+        iterations=[int(row[0]) for row in rows],
         kinds=[dict(path=name, title=kind.title, look=kind.look) for name, kind in kinds.items()],
         measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
         levels=[rounded(data.get(name, math.nan)) for name in ('floor', 'shuffled')],
