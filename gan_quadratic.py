@@ -604,9 +604,11 @@ def read_table(path, chosen=None):
     chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an editor counts it.
     """
     with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
-        top = [line for line in (file.readline() for _ in range(20)) if line.strip()]
-        widths = {separator: {len(cells) for cells in csv.reader(top, delimiter=separator)} for separator in '\t;,'}
-        separator = next((key for key, width in widths.items() if len(width) == 1 and max(width) > 1), ',')
+        top = list(itertools.islice(filter(str.strip, file), 20)) or ['']
+        widths = {key: [len(cells) for cells in csv.reader(top, delimiter=key)] for key in '\t;,'}
+        # the one that cuts every line alike, or else the first line, or else any
+        separator = max(widths, key=lambda key: (len({*widths[key]}) == 1 < widths[key][0], widths[key][0] > 1,
+                                                 max(widths[key]) > 1))
         first, below = [*csv.reader(top, delimiter=separator), [], []][:2]
         is_header = any(cell_value(name) is None and (not below or cell_value(cell) is not None)
                         for name, cell in zip(first, below or first))

@@ -22,7 +22,7 @@ TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='
 @pytest.mark.parametrize('name, text', [
     ('a.csv', 'mass,height\n1,2.5\n-3e2,4\n'), ('a.tsv', 'mass\theight\n1\t2.5\n-3e2\t4\n'),
     ('a.csv', 'mass;height\n1;2.5\n-3e2;4\n'), ('a.csv', '\ufeffmass,height\r\n1,2.5\r\n\r\n-3e2,4\r\n'),
-    ('a.csv', '\n\n"mass","height"\n"1","2.5"\n-3e2,4'), ('A.CSV', 'mass, height\n 1, 2.5\n-3e2,4\n')])
+    ('a.csv', '\n\n"mass","height"\n"1","2.5"\n-3e2,4'), ('a.csv', '\n'*30 + 'mass,height\n1,2.5\n-3e2,4'), ('A.CSV', 'mass, height\n 1, 2.5\n-3e2,4\n')])
 @pytest.mark.parametrize('packed', [False, True])
 def test_tables_of_every_kind(name, text, packed, tmp_path):
     path = tmp_path/(name + '.gz' if packed else name)
@@ -44,6 +44,7 @@ def test_a_table_without_header(tmp_path):
     ('a,b\n1,2\n3,\n', ["line 3, column 'b' is empty", '--columns 1']),
     ('a,b\n1,2\n3,nan\n', ['line 3', "'nan'"]), ('a;b\n1;inf\n3;4\n', ['line 2', "'inf'"]),
     ('a,b\n1,2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a,b\n1,2\n3,4,5\n', ['line 3 has 3 cells']),
+    ('a;b\n1;2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', ['line 2 has 2 cells']),
     ('1,,3\n4,5,6\n', ["line 1, column '2' is empty"]), ('1,NA\n3,4\n', ["line 1, column '2' holds 'NA'"]),
     ('5.1,setosa\n4.9,setosa\n', ["line 1, column '2' holds 'setosa'", '--columns 1']),
     ('a,b\n1;5,2\n2;5,3\n', ["'1;5'"]), ('a\n', ['0 rows']), ('', ['0 rows']), ('a,b\n1,2\n', ['1 rows'])])
