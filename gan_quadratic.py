@@ -628,11 +628,13 @@ def read_table(path, chosen=None):
                 found = [cell_value(cell) for cell in cells]
                 good = [k for k, value in enumerate(found) if value is not None and math.isfinite(value)]
                 bad = next((k for k in wanted if k not in good), wanted[0])
+                cell = cells[bad].strip()
                 raise UsageError(
                     f'line {reader.line_num}, column {names[bad][:60]!r} '
-                    + (f'holds {cells[bad].strip()[:40]!r}, which is no finite number; ' if cells[bad].strip() else
-                       'is empty; ') + 'mend the cell, or leave the '
-                    + (f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}' if good else 'line out'))
+                    + (f'holds {cell[:40]!r}, which is no finite number; ' if cell else 'is empty; ')
+                    + ('write decimals with a point' if cell_value(cell) is None != cell_value(cell.replace(',', '.'))
+                       else 'mend the cell, or leave the ' + (
+                           f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}' if good else 'line out')))
             values.extend(row)
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
 
@@ -702,7 +704,8 @@ def find_rows(source, chosen=None):
     except UsageError as error:
         reason = str(error)
     except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
-        reason = f'is not a table of numbers: {" ".join(str(error).split())}'
+        reason = f'is not a table of numbers: {" ".join(str(error).split())[:200]}'
+        reason += '; save it as UTF-8' if isinstance(error, UnicodeDecodeError) else ''
     else:
         if source in DISTRIBUTIONS:
             return None, None, None

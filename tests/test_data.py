@@ -47,13 +47,21 @@ def test_a_table_without_header(tmp_path):
     ('a;b\n1;2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', ['line 2 has 2 cells']),
     ('1,,3\n4,5,6\n', ["line 1, column '2' is empty"]), ('1,NA\n3,4\n', ["line 1, column '2' holds 'NA'"]),
     ('5.1,setosa\n4.9,setosa\n', ["line 1, column '2' holds 'setosa'", '--columns 1']),
-    ('a,b\n1;5,2\n2;5,3\n', ["'1;5'"]), ('a\n', ['0 rows']), ('', ['0 rows']), ('a,b\n1,2\n', ['1 rows'])])
+    ('a,b\n1;5,2\n2;5,3\n', ["'1;5'"]), ('1,5;2,5\n3;4\n', ["line 1, column '1' holds '1,5'", 'with a point']),
+    ('a\n', ['0 rows']), ('', ['0 rows']), ('a,b\n1,2\n', ['1 rows'])])
 def test_what_is_wrong_with_a_table(text, pieces, tmp_path):
     (tmp_path/'a.csv').write_text(text)
     with pytest.raises(UsageError) as error:
         find_rows(str(tmp_path/'a.csv'))
     assert [piece for piece in pieces if piece not in str(error.value)] == [], error.value
     assert str(error.value).startswith(f"argument --data: '{tmp_path}") and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('encoding', ['latin-1', 'utf-16'])
+def test_a_table_that_is_not_utf_8(encoding, tmp_path):
+    (tmp_path/'a.csv').write_text('größe\n1\n2\n', encoding=encoding)
+    with pytest.raises(UsageError, match='save it as UTF-8'):
+        find_rows(str(tmp_path/'a.csv'))
 
 
 def test_a_text_column_is_left_out_by_columns(tmp_path):
