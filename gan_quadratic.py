@@ -644,7 +644,7 @@ def choose_columns(chosen, names):
     numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in reversed([*enumerate(names)])}
     for word in chosen or []:
         if word not in numbers:
-            known = ', '.join(names[:20]) + (', ...' if len(names) > 20 else '')
+            known = ', '.join(repr(name[:40]) for name in names[:20]) + (', ...' if len(names) > 20 else '')
             raise UsageError(f'has no column {word!r}; give names or numbers from 1 to {len(names)}: {known}')
     indices = [numbers[word] for word in chosen or []]
     if len(set(indices)) < len(indices):
@@ -672,11 +672,11 @@ def load_rows(source, chosen=None):
                 raise UsageError('is of the other kind of .npy and .npz than its name says; rename it')
             if kind == '.npz':
                 if len(rows.files) != 1 and 'x_train' not in rows.files:
-                    raise UsageError(f'holds the arrays {rows.files}; give one array, or name it x_train')
+                    raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
                 with rows as archive:
                     rows = archive[archive.files[0] if len(archive.files) == 1 else 'x_train']
     if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {rows.dtype}; numbers are allowed')
+        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
     is_image = (rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)) and min(rows.shape[1:3]) > 3

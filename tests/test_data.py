@@ -57,6 +57,16 @@ def test_what_is_wrong_with_a_table(text, pieces, tmp_path):
     assert str(error.value).startswith(f"argument --data: '{tmp_path}") and '\n' not in str(error.value)
 
 
+def test_messages_are_one_line_of_bearable_length(tmp_path):
+    (tmp_path/'a.csv').write_text(f'"two\nlines","\x1b[31m",{"long"*500}\n1,2,3\n4,5,6\n')
+    np.savez(tmp_path/'a.npz', **{f'array_{k}': np.ones([2, 2]) for k in range(500)})
+    fields = np.zeros(3, [(f'field_{k}', 'f8') for k in range(500)])
+    for source, chosen in (str(tmp_path/'a.csv'), ['z']), (str(tmp_path/'a.npz'), None), (fields, None):
+        with pytest.raises(UsageError) as error:
+            find_rows(source, chosen)
+        assert str(error.value).isprintable() and len(str(error.value)) < 500
+
+
 @pytest.mark.parametrize('encoding', ['latin-1', 'utf-16'])
 def test_a_table_that_is_not_utf_8(encoding, tmp_path):
     (tmp_path/'a.csv').write_text('größe\n1\n2\n', encoding=encoding)
