@@ -450,7 +450,8 @@ def energy_distance_to(real, spread=None, unpaired=False):
     spread = np.where(spread > 0, spread, 1)
 
     def standardised(points):
-        return ((points - centre)/spread).astype(np.float32)
+        # beyond 1e15 deviations all is equally far: squares stay within single precision
+        return np.clip((points - centre)/spread, -1e15, 1e15).astype(np.float32)
 
     def within(points):
         return mean_distance(points, points)*(len(points)/(len(points) - 1) if unpaired else 1)

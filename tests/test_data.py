@@ -271,6 +271,12 @@ def test_values_near_the_limits_of_single_precision(tmp_path, capfd):
     assert os.path.exists(tmp_path/'columns.png')
 
 
+def test_measures_stay_finite_where_samples_are_far_off(tmp_path):
+    rows = np.random.default_rng(0).normal(size=[50, 2])*1e-30
+    results = train(data=rows, normalize=False, output=str(tmp_path), **TINY)
+    assert math.isfinite(results['final']['energy_distance']) and results['final']['energy_distance'] > 1e9
+
+
 def test_hidden_as_an_array_and_as_many_points_as_real_ones(tmp_path):
     results = train(hidden=np.array([3, 5]), iterations=1, batch_size=2, step_by_step=True, pictures='none',
                     output=str(tmp_path))
