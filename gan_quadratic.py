@@ -676,6 +676,9 @@ def load_rows(source, chosen=None):
                     raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
                 with rows as archive:
                     rows = archive[archive.files[0] if len(archive.files) == 1 else 'x_train']
+    if np.ma.is_masked(rows):
+        raise UsageError('holds masked values; fill them or leave their rows out')
+    rows = np.asarray(rows)  # of a matrix, whose products are others
     if rows.dtype.kind not in 'buif':
         raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):

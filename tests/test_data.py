@@ -93,6 +93,9 @@ def test_arrays_of_every_type(tmp_path):
         rows, _, _ = find_rows(np.array([[0, 1], [1, 1]], dtype))
         assert rows.dtype == float and rows.tolist() == [[0, 1], [1, 1]]
     assert find_rows(np.arange(3.))[0].shape == (3, 1)
+    assert type(find_rows(np.matrix([[0, 1], [1, 1]]))[0]) is type(find_rows(np.ma.ones([2, 2]))[0]) is np.ndarray
+    with pytest.raises(UsageError, match='masked values'):
+        find_rows(np.ma.masked_equal([[0., 1], [1, 1]], 0))
     images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
     rows, _, image = find_rows(images)
     assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
