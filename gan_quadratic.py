@@ -787,8 +787,8 @@ class Quantile(NamedTuple):
         (low, left), (high, right) = ((tf.gather(self.scores, knot), tf.gather(
             self.values.ravel(), knot*dim + tf.range(dim))) for knot in (above - 1, above))
         share = tf.clip_by_value((z - low)/(high - low), 0, 1)
-        return tf.where(tf.broadcast_to(self.steps, tf.shape(z)), tf.where(share < 0.5, left, right),
-                        left + share*(right - left))
+        between = tf.minimum(left + share*(right - left), right)  # by rounding, the sum may be just above
+        return tf.where(tf.broadcast_to(self.steps, tf.shape(z)), tf.where(share < 0.5, left, right), between)
 
 
 def make_quantile(rows):

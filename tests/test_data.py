@@ -205,6 +205,12 @@ def test_there_and_back(n, dim):
     assert np.quantile(close, 0.99) < 1e-3*rows.std()
 
 
+def test_samples_do_not_leave_the_range_by_rounding():
+    rows = np.random.default_rng(0).lognormal(size=[50, 500])
+    samples = back(make_quantile(rows), np.repeat([[-9.], [9.]], 500, axis=1))
+    assert np.array_equal(samples, [rows.min(axis=0), rows.max(axis=0)])
+
+
 def test_scores_are_normal_whatever_the_column():
     """Also a column of 0 and 1, whose equal values share their step, and a constant one."""
     rng = np.random.default_rng(0)
