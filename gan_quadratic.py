@@ -850,11 +850,12 @@ def make_data(settings, rows=None, names=None, image=None):
     names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
     if rows is None:
         return Data(sample, inputs, names, low, high, transform, distribution.curve)
-    # nine digits, or as many more as tell a column's values apart
+    # nine digits, or as many more as tell a column's values apart and whole numbers need
     values = np.sort(reference[:FINAL_ROWS], axis=0)
     gaps = np.diff(values, axis=0)
-    ratio = np.abs(values).max(axis=0)/np.where(gaps > 0, gaps, np.inf).min(axis=0)
-    formats = '%.4g' if image else [f'%.{min(17, max(9, math.ceil(math.log10(max(x, 1))) + 1))}g' for x in ratio]
+    gaps = np.where((values == np.round(values)).all(axis=0), 1, np.where(gaps > 0, gaps, np.inf).min(axis=0))
+    digits = np.ceil(np.log10(np.clip(np.abs(values).max(axis=0)/gaps, 1, 1e16))).astype(int) + 1
+    formats = '%.4g' if image else [f'%.{max(9, n)}g' for n in digits]
     return Data(sample, inputs, names, low, high, transform, None, image, formats, reference, kept)
 
 

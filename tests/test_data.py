@@ -155,6 +155,15 @@ def test_samples_are_in_the_datas_own_units(table, tmp_path):
     assert_saved_model(tmp_path, tmp_path, samples)
 
 
+def test_every_number_of_a_column_is_written_as_it_is(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = np.stack([1.7e12 + 123 + 1000*rng.integers(0, 60, 50), 2.**53 - rng.integers(0, 60, 50),
+                     rng.choice([1e-300, 1e38, 7], 50)], axis=1)
+    train(data=rows, output=str(tmp_path), **TINY)
+    written = np.loadtxt(tmp_path/'generated_samples.csv', delimiter=',', skiprows=1)
+    assert all(np.isin(new, old).all() for new, old in zip(written.T, rows.T))
+
+
 def test_keep_best_delivers_the_nearest_snapshot(table, tmp_path):
     flags = dict(TINY, data=table, iterations=41, learning_rate=0.1)
     best = train(output=str(tmp_path/'best'), keep='best', **flags)
