@@ -874,13 +874,14 @@ def distance_to_kept(data):
 
 def nearness(samples, data):
     """The median distance of samples to the nearest row trained on, in parts of that of rows kept back, columns in
-    units of their deviation; of copies it is 0."""
+    units of their deviation; of copies it is 0. None where rows kept back are found among them, as in tables of few
+    different values."""
     rows = data.rows[:FINAL_ROWS]
     centre, spread = rows.mean(axis=0), rows.std(axis=0)
     rows, *others = ((x - centre)/np.where(spread > 0, spread, 1) for x in (
         rows, samples[:MEASURED_ROWS], data.kept[:MEASURED_ROWS]))
     near, usual = (np.median(np.concatenate([block.min(axis=1) for block in distances(x, rows)])) for x in others)
-    return float(near/max(usual, 1e-12))
+    return float(near/usual) if usual > 1e-6 else None  # below it are roundings alone
 
 
 def normal_inputs(transform, rows):

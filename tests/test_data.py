@@ -164,6 +164,12 @@ def test_every_number_of_a_column_is_written_as_it_is(tmp_path):
     assert all(np.isin(new, old).all() for new, old in zip(written.T, rows.T))
 
 
+def test_nearness_says_nothing_of_a_table_of_few_values():
+    rows = np.random.default_rng(0).integers(0, 2, [200, 3]).astype(float)
+    data = make_data(parse(['--normalize', 'quantile']), rows)
+    assert program.nearness(rows, data) is program.nearness(rows + 1, data) is None
+
+
 def test_keep_best_delivers_the_nearest_snapshot(table, tmp_path):
     flags = dict(TINY, data=table, iterations=41, learning_rate=0.1)
     best = train(output=str(tmp_path/'best'), keep='best', **flags)
