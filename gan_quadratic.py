@@ -1432,6 +1432,7 @@ def drawing_process(folder):
     finally:
         drawing.stdin.close()
         drawing.wait()
+        drawing.stdout.close()
 
 
 def tell(drawing, word):
