@@ -295,6 +295,11 @@ def test_values_near_the_limits_of_single_precision(tmp_path, capfd):
     assert os.path.exists(tmp_path/'columns.png')
 
 
+def test_numbers_too_small_to_compute_with_are_zero():
+    rows = np.array([[1e-310, 1], [5e-324, -1e-300], [-1e-310, 1e-280]])
+    assert find_rows(rows)[0].tolist() == [[0, 1], [0, 0], [0, 1e-280]] and rows[0, 0] == 1e-310
+
+
 def test_measures_stay_finite_where_samples_are_far_off(tmp_path):
     rows = np.random.default_rng(0).normal(size=[50, 2])*1e-30
     results = train(data=rows, normalize=False, output=str(tmp_path), **TINY)
