@@ -668,14 +668,14 @@ def load_rows(source, chosen=None):
         if kind in TABLES:
             (rows, names), chosen = read_table(Path(source), chosen), None
         else:
-            rows = np.load(source, allow_pickle=False)
-            if (kind == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
-                raise UsageError('is of the other kind of .npy and .npz than its name says; rename it')
-            if kind == '.npz':
-                if len(rows.files) != 1 and 'x_train' not in rows.files:
-                    raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
-                with rows as archive:
-                    rows = archive[archive.files[0] if len(archive.files) == 1 else 'x_train']
+            with open(source, 'rb') as file:
+                rows = np.load(file, allow_pickle=False)
+                if (kind == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
+                    raise UsageError('is of the other kind of .npy and .npz than its name says; rename it')
+                if kind == '.npz':
+                    if len(rows.files) != 1 and 'x_train' not in rows.files:
+                        raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
+                    rows = rows[rows.files[0] if len(rows.files) == 1 else 'x_train']
     if np.ma.is_masked(rows):
         raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(rows)  # of a matrix, whose products are others
