@@ -31,7 +31,7 @@ COLUMNS = [  # (rng, n) -> [n]
     lambda rng, n: np.arange(n), lambda rng, n: rng.integers(-9, 9, n), lambda rng, n: 2.**53 - rng.integers(0, 99, n),
     lambda rng, n: rng.integers(0, 2, n), lambda rng, n: rng.standard_cauchy(n)*10.**rng.integers(-9, 9),
     lambda rng, n: 1.7e12 + rng.integers(0, 3000, n), lambda rng, n: rng.choice([-0.0, 5e-324, 1e38], n),
-    lambda rng, n: rng.choice([3.4e38, -3.4e38], n), lambda rng, n: np.exp(rng.normal(size=n)*40)]
+    lambda rng, n: rng.choice([3.4e38, -3.4e38], n), lambda rng, n: np.exp(rng.normal(size=n)*20)]
 NAMES = ['x', 'x', 'y', '', ' ', '$', 'US$ or CA$', 'two\nlines', '"quoted"', 'a,b', 'a;b', 'größe', '重さ', 'وزن', '🙂',
          '\\frac', 'x^2_{', '%d', '{0}', 'nan', 'long'*500, '\x1b[31m', 'n\0l', '-1', '1e5x']
 DTYPES = ['float16', 'float32', '>f8', '<i8', '>i2', 'uint8', 'uint64', 'bool', 'longdouble', 'complex64', 'object',
