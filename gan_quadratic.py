@@ -599,6 +599,11 @@ def cell_value(cell):
         return math.nan if cell.strip().lower() in MISSING else None
 
 
+def is_text(cell):
+    """Does a cell hold text, and not a number, be it with a decimal comma, or a gap?"""
+    return cell_value(cell.replace(',', '.')) is None
+
+
 def read_table(path, chosen=None):
     """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header.
 
@@ -611,8 +616,7 @@ def read_table(path, chosen=None):
         separator = max(widths, key=lambda key: (len({*widths[key]}) == 1 < widths[key][0], widths[key][0] > 1,
                                                  max(widths[key]) > 1))
         first, below = [*csv.reader(top, delimiter=separator), [], []][:2]
-        is_header = any(cell_value(name) is None and (not below or cell_value(cell) is not None)
-                        for name, cell in zip(first, below or first))
+        is_header = any(is_text(name) and not (below and is_text(cell)) for name, cell in zip(first, below or first))
         names = [cell.strip() for cell in first] if is_header else [str(k + 1) for k in range(len(first))]
         wanted = choose_columns(chosen, names)
         file.seek(0)
@@ -633,7 +637,7 @@ def read_table(path, chosen=None):
                 raise UsageError(
                     f'line {reader.line_num}, column {names[bad][:60]!r} '
                     + (f'holds {cell[:40]!r}, which is no finite number; ' if cell else 'is empty; ')
-                    + ('write decimals with a point' if cell_value(cell) is None != cell_value(cell.replace(',', '.'))
+                    + ('write decimals with a point' if ',' in cell and not is_text(cell)
                        else 'mend the cell, or leave the ' + (
                            f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}' if good else 'line out')))
             values.extend(row)
