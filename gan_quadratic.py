@@ -588,6 +588,7 @@ class UsageError(ValueError):
 
 
 TABLES, ARRAYS = ('.csv', '.tsv', '.csv.gz', '.tsv.gz'), ('.npy', '.npz')
+LARGEST = float(np.finfo(np.float32).max)
 MISSING = '', 'na', 'n/a', 'nan', 'null', 'none', '-', '?'
 
 
@@ -629,17 +630,18 @@ def read_table(path, chosen=None):
                 row = [float(cells[k]) for k in wanted]
             except ValueError:
                 row = [math.nan]
-            if not math.isfinite(sum(row)):
+            if not sum(map(abs, row)) < LARGEST:  # also of NaN
                 found = [cell_value(cell) for cell in cells]
-                good = [k for k, value in enumerate(found) if value is not None and math.isfinite(value)]
-                bad = next((k for k in wanted if k not in good), wanted[0])
-                cell = cells[bad].strip()
-                raise UsageError(
-                    f'line {reader.line_num}, column {names[bad][:60]!r} '
-                    + (f'holds {cell[:40]!r}, which is no finite number; ' if cell else 'is empty; ')
-                    + ('write decimals with a point' if ',' in cell and not is_text(cell)
-                       else 'mend the cell, or leave the ' + (
-                           f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}' if good else 'line out')))
+                good = [k for k, value in enumerate(found) if value is not None and abs(value) < LARGEST]
+                for bad in (k for k in wanted if k not in good):
+                    cell = cells[bad].strip()
+                    raise UsageError(
+                        f'line {reader.line_num}, column {names[bad][:60]!r} '
+                        + (f'holds {cell[:40]!r}, which is no finite number in single precision; ' if cell else
+                           'is empty; ') + (
+                            'write decimals with a point' if ',' in cell and not is_text(cell) else
+                            'mend the cell, or leave the line out' if not good else 'mend the cell, or leave the '
+                            f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}'))
             values.extend(row)
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
 
@@ -696,7 +698,7 @@ def load_rows(source, chosen=None):
         raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
     if not image or rows.dtype.kind == 'f':
         rows = rows.astype(np.float32 if image else np.float64, copy=False)
-        if not (np.abs(rows) < np.finfo(np.float32).max).all():  # also of NaN
+        if not (np.abs(rows) < LARGEST).all():  # also of NaN
             raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
         rows = np.where(np.abs(rows) < 1e-290, 0, rows)  # whose differences are not what the processor computes
     return rows, names, image[:2] if image and image[-1] == 1 else image

@@ -47,6 +47,7 @@ def test_a_table_without_header(tmp_path):
     ('a;b\n1;2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', ['line 2 has 2 cells']),
     ('a;b\n1,5;2,5\n3,5;4,5\n', ["line 2, column 'a' holds '1,5'", 'with a point']),
     ('"1,5","2"\n3,4\n5,6\n', ["line 1, column '1' holds '1,5'", 'with a point']),
+    ('a,b\n1,2\n3,1e39\n', ["line 3, column 'b' holds '1e39'", '--columns 1']),
     ('1,,3\n4,5,6\n', ["line 1, column '2' is empty"]), ('1,NA\n3,4\n', ["line 1, column '2' holds 'NA'"]),
     ('5.1,setosa\n4.9,setosa\n', ["line 1, column '2' holds 'setosa'", '--columns 1']),
     ('a,b\n1;5,2\n2;5,3\n', ["'1;5'"]), ('1,5;2,5\n3;4\n', ["line 1, column '1' holds '1,5'", 'with a point']),
