@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import csv
 import html
+import io
 import json
 import logging
 import math
@@ -81,7 +82,7 @@ def read_table(path):
     written; no rows where there is no file."""
     with reading(path):
         text = path.read_text(encoding='utf-8') if path.exists() else ''
-        header, *lines = list(csv.reader(text[:text.rfind('\n') + 1].splitlines())) or [[]]
+        header, *lines = list(csv.reader(io.StringIO(text[:text.rfind('\n') + 1], newline=''))) or [[]]
         rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
         return header, rows.reshape(-1, len(header) or 1)
 

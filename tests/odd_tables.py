@@ -2,8 +2,8 @@
 
     python tests/odd_tables.py --times 400 --seed 0
 
-Each table is made from one seed, which is printed beside what went wrong: `--seed SEED --times 1` makes it again. Half of
-the tables are read with warnings as errors, half with warnings shown, where anything on stderr counts as a defect.
+Each table is made from one seed, which is printed beside what went wrong: `--seed SEED --times 1` makes it again. Half
+of the tables are read with warnings as errors, half with warnings shown; anything on stderr counts as a defect.
 """
 import argparse
 import csv
@@ -33,7 +33,7 @@ COLUMNS = [  # (rng, n) -> [n]
     lambda rng, n: 1.7e12 + rng.integers(0, 3000, n), lambda rng, n: rng.choice([-0.0, 5e-324, 1e38], n),
     lambda rng, n: rng.choice([3.4e38, -3.4e38], n), lambda rng, n: np.exp(rng.normal(size=n)*20)]
 NAMES = ['x', 'x', 'y', '', ' ', '$', 'US$ or CA$', 'two\nlines', '"quoted"', 'a,b', 'a;b', 'größe', '重さ', 'وزن', '🙂',
-         '\\frac', 'x^2_{', '%d', '{0}', 'nan', 'long'*500, '\x1b[31m', 'n\0l', '-1', '1e5x']
+         '\\frac', 'x^2_{', '%d', '{0}', 'nan', 'long'*500, 'a\u2028b', '\x1b[31m', 'n\0l', '-1', '1e5x']
 DTYPES = ['float16', 'float32', '>f8', '<i8', '>i2', 'uint8', 'uint64', 'bool', 'longdouble', 'complex64', 'object',
           'U9', 'S5', 'M8[s]', 'V8', [('a', '<f8'), ('b', '<i4')]]
 

@@ -22,7 +22,8 @@ TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='
 @pytest.mark.parametrize('name, text', [
     ('a.csv', 'mass,height\n1,2.5\n-3e2,4\n'), ('a.tsv', 'mass\theight\n1\t2.5\n-3e2\t4\n'),
     ('a.csv', 'mass;height\n1;2.5\n-3e2;4\n'), ('a.csv', '\ufeffmass,height\r\n1,2.5\r\n\r\n-3e2,4\r\n'),
-    ('a.csv', '\n\n"mass","height"\n"1","2.5"\n-3e2,4'), ('a.csv', '\n'*30 + 'mass,height\n1,2.5\n-3e2,4'), ('A.CSV', 'mass, height\n 1, 2.5\n-3e2,4\n')])
+    ('a.csv', '\n\n"mass","height"\n"1","2.5"\n-3e2,4'), ('a.csv', '\n'*30 + 'mass,height\n1,2.5\n-3e2,4'),
+    ('A.CSV', 'mass, height\n 1, 2.5\n-3e2,4\n')])
 @pytest.mark.parametrize('packed', [False, True])
 def test_tables_of_every_kind(name, text, packed, tmp_path):
     path = tmp_path/(name + '.gz' if packed else name)

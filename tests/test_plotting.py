@@ -35,6 +35,7 @@ DATA = {  # of all kinds: rows, and what else make_folder is told
                                             dict(names=['a', 'a', 'b', 'b'])),
     'heavy tails, few values': (np.stack([RNG.standard_t(1, 300), RNG.integers(0, 2, 300), np.full(300, 7)], 1), {}),
     'other scripts': (RNG.normal(size=[300, 4]), dict(names=['温度', 'цена', 'السعر', 'a\nb'])),
+    'names twice and in pieces': (RNG.normal(size=[300, 4]), dict(names=['x', 'x', '"two"\nlines', 'a\u2028b'])),
     'grey images': (RNG.integers(0, 256, [70, 64]), dict(image=(8, 8))),
     'colour images': (RNG.integers(0, 256, [70, 192]), dict(image=(8, 8, 3))),
 }
