@@ -8,7 +8,6 @@ function draws which file, the one path by which every picture gets to disk, and
 import argparse
 import contextlib
 import csv
-import html
 import io
 import json
 import logging

@@ -11,7 +11,6 @@ import datetime
 import gzip
 import io
 import json
-import math
 import os
 import shutil
 import sys
