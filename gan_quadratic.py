@@ -26,6 +26,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +35,7 @@ import zipfile
 import zlib
 from array import array
 from importlib.util import find_spec
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from statistics import NormalDist
 from types import SimpleNamespace
@@ -379,12 +381,13 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lamb
 
 
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
-               *, penalty=0., noise_dim=2, dim=2, **networks):
+               connect=connect, *, penalty=0., noise_dim=2, dim=2, **networks):
     """Up to `length` iterations of the tutorial's loop inside the graph, where no `sess.run` stands between steps.
 
     It trains the variables and optimizer slots that `build_gan` made with the same optimizers. Returns a function
     (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. XLA compiles
     anew for each shape that is fed, so the batches pass through buffers of one shape, with a count beside them.
+    `connect` may be replaced by what computes the same elsewhere, see `connect_workers`.
     """
     X_buffer = np.zeros([length, batch_size, dim], np.float32)
     Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
@@ -1163,7 +1166,8 @@ class Run(NamedTuple):
     optimizers: list
     weights: dict       # every variable's value by its name, those of the optimizers too
     fixed: Fixed
-    events: Any = None  # writes TensorBoard's file
+    cluster: Any = None  # of TF_CONFIG
+    events: Any = None   # writes TensorBoard's file
 
 
 def session_config(hidden, dim):
@@ -1193,16 +1197,20 @@ def open_run(folder, settings, data):
         gan = build_gan(*optimizers, settings['penalty'], noise_dim=settings['noise_dim'],
                         **network_options(settings, data))
         weights = {v.op.name: v.read_value() for v in tf.global_variables()}
-        with tf.Session(config=session_config(settings['hidden'], len(data.names))) as sess:
+        cluster = read_cluster(settings)
+        with cluster_session(cluster) if cluster else tf.Session(
+                config=session_config(settings['hidden'], len(data.names))) as sess:
             sess.run(tf.global_variables_initializer())
             yield Run(folder, settings, data, streams, sess, gan, data.transform.from_networks(gan.G_sample),
-                      optimizers, weights, fixed)
+                      optimizers, weights, fixed, cluster)
 
 
 def block_trainer(run, length):
     """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots:
     the compiled loop, or the tutorial's own way under --step-by-step."""
     settings, steps = run.settings, (run.settings['d_steps'], run.settings['g_steps'])
+    if run.cluster:
+        return cluster_trainer(run, length)
     if settings['step_by_step']:
         return lambda X_batches, Z_batches: np.array([train_iteration(run.sess, run.gan, *batches, *steps)[:2]
                                                       for batches in zip(X_batches, Z_batches)], float)
@@ -1457,6 +1465,122 @@ def finish_drawing(drawing):
         drawing.stdout.readline()  # it says a word when all is drawn; at its death the pipe ends
 
 
+# --------------------------------------------------------------------------------------- more than one machine
+
+def read_cluster(settings=None):
+    """What TF_CONFIG says, None without workers. Raises UsageError where it is malformed, or the batch does not fit."""
+    try:
+        config = json.loads(os.environ.get('TF_CONFIG') or '{}')
+        jobs = {job: config.get('cluster', {}).get(job, []) for job in ('chief', 'worker')}
+        if not jobs['worker']:
+            return None
+        task, index = config['task']['type'], config['task'].get('index', 0)
+        (_,), address = jobs['chief'], dict(enumerate(jobs[task]))[index]
+        [re.fullmatch(r'\S+:\d{1,5}', each)[0] for each in jobs['chief'] + jobs['worker']]
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise UsageError(f'environment variable TF_CONFIG: {os.environ["TF_CONFIG"][:300]!r} is not of the form '
+                         '{"cluster": {"chief": ["HOST:PORT"], "worker": ["HOST:PORT", ...]}, "task": {"type": "chief" '
+                         'or "worker", "index": 0}}; correct it, or unset it to train on this machine alone') from None
+    batch, n = settings['batch_size'] if settings else 0, len(jobs['worker'])
+    if batch % n:
+        raise UsageError(f'argument --batch-size: {batch} cannot be split evenly over {n} workers; '
+                         f'give {max(1, round(batch/n))*n}')
+    if settings and settings['step_by_step']:
+        raise UsageError('argument --step-by-step: has no meaning beside workers in TF_CONFIG; leave it out')
+    return SimpleNamespace(jobs=jobs, task=task, index=index, address=address)
+
+
+@functools.lru_cache  # a process has one server, and has it to its end
+def serve():
+    """Starts TensorFlow's server of this process; returns a chief's, stays with a worker's until a signal."""
+    cluster = read_cluster()
+    try:
+        server = tf.train.Server(cluster.jobs, cluster.task, cluster.index)
+    except tf.errors.OpError as error:
+        raise Failure(f'TF_CONFIG: {cluster.address}: {first_line(error)}; give a free port of this machine') from error
+    if cluster.task == 'worker':
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+        threading.Event().wait()  # in Server.join Python would answer no signal
+    return server
+
+
+def silent(workers):
+    """Those that do not answer. Servers speak first; a connection alone can be had with one that hangs."""
+    def answer(address):
+        place = address.replace('[', '').replace(']', '').rsplit(':', 1)
+        with contextlib.suppress(OSError, UnicodeError), socket.create_connection(place, timeout=10) as peer:
+            return peer.recv(1)
+    with ThreadPool(len(workers)) as pool:
+        return [address for address, answered in zip(workers, pool.map(answer, workers)) if not answered]
+
+
+def cluster_session(cluster):
+    """The chief's session on a cluster, for whose workers it waits."""
+    server, workers = serve(), cluster.jobs['worker']
+    say(f'Cluster     chief {cluster.address}, workers {", ".join(workers)}')
+    missing = silent(workers)
+    if missing:
+        say(f'Waiting     for {", ".join(missing)}')
+    while silent(workers):
+        time.sleep(1)
+    # isolated, because a worker takes a function for an earlier chief's of the same name
+    return tf.Session(server.target, config=tf.ConfigProto(isolate_session_state=True))
+
+
+def connect_workers(n, penalty, X, Z, **networks):
+    """`connect` where n workers compute both losses, compiled, each of a share of the batch, and their gradients, that
+    of the discriminator's with the penalty: a `GAN` of the averages alone."""
+    def average(scope, name, penalty):
+        values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
+        own = [v.op.name for v in tf.trainable_variables(scope)]
+
+        @functools.partial(tf.function, jit_compile=True, autograph=False)
+        def of_share(values, X, Z):
+            with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
+                gan = connect(X, Z, **networks)
+            loss = getattr(gan, name)
+            return [loss, *tf.gradients(loss + gradient_penalty(gan, penalty), [values[name] for name in own])]
+
+        @tf.custom_gradient
+        def of_batch(*_):
+            results = []
+            for k, share in enumerate(zip(tf.split(X, n), tf.split(Z, n))):
+                with tf.device(f'/job:worker/task:{k}'):
+                    results.append(of_share(values, *share))
+            loss, *gradients = (tf.add_n(same)/n for same in zip(*results))
+            return loss, lambda d: [d*gradient for gradient in gradients]
+        return of_batch(*(values[name] for name in own))
+    return GAN(X, Z, *[None]*5, average('GAN/Discriminator', 'disc_loss', penalty),
+               average('GAN/Generator', 'gen_loss', 0))
+
+
+def cluster_trainer(run, length):
+    """The `block_trainer` of a cluster. Raises Failure where a worker is lost; TensorFlow itself would wait for one
+    that falls silent."""
+    sess, settings, workers = run.sess, run.settings, run.cluster.jobs['worker']
+    run_loop = build_loop(*run.optimizers, length, settings['batch_size'], settings['d_steps'], settings['g_steps'],
+                          False, functools.partial(connect_workers, len(workers), settings['penalty']),
+                          noise_dim=settings['noise_dim'], **network_options(settings, run.data))
+
+    def train_block(*batches):
+        with ThreadPool(1) as pool:
+            block, lost = pool.apply_async(run_loop, (sess, *batches)), []
+            while not (lost or block.ready()):
+                block.wait(5)
+                lost = [] if block.ready() else silent(workers)
+            try:
+                if not lost:
+                    return block.get()
+            except tf.errors.OpError as error:
+                lost = silent(workers) or [' '.join(str(error).split())[:200]]
+        closing = threading.Thread(target=sess.close, daemon=True)
+        closing.start()
+        closing.join(5)  # with a lost worker it may not end either; as Python ends it must not be about to
+        raise Failure(f'lost a worker, {", ".join(lost)}; start it again, then --resume')
+    return train_block
+
+
 # ----------------------------------------------------------------------------------------- starting and going on
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
@@ -1467,7 +1591,9 @@ CHANGEABLE = 'iterations', 'pictures', 'print_every'  # on resuming; iterations 
 def run_command(argv, array=None):
     """What the command does, for the words after its name; `array` stands in for a file of --data. Returns the
     summary, with samples if it trained."""
-    options = parse(argv)
+    options, cluster = parse(argv), read_cluster()
+    if cluster and cluster.task == 'worker':
+        return serve()
     folder = Path(options['output'])
     flag = next((f'--{name}' for name in ('resume', 'sample') if options[name]), None)
     if flag:
@@ -1504,6 +1630,7 @@ def new_run(argv, array):
                     suited=sorted(name for name, value in suited.items() if settings[name] == value))
     if array is None and options['data'] not in BUILT_IN:
         settings['data'] = str(Path(options['data']).resolve())
+    read_cluster(settings)  # raises where they do not fit
     data = make_data(settings, rows, names, image)
     for name, column in zip(data.names, [] if image or rows is None or len(rows) < 10 else rows.T):
         if (column == np.round(column)).all() and (np.diff(column) > 0).all():

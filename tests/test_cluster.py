@@ -1,0 +1,160 @@
+"""Training on several machines, played by processes on this one: a chief and its workers by TF_CONFIG."""
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+import gan_quadratic
+from helpers import FORKS, SAME, in_fork
+
+FLAGS = ('--iterations', '201', '--snapshot-every', '100', '--log-every', '1', '--print-every', '1', '--d-steps', '2',
+         '--batch-size', '64', '--pictures', 'none')
+
+
+def in_task(config, words, log):
+    """The command inside a forked process, with this TF_CONFIG."""
+    os.environ['TF_CONFIG'] = config
+    in_fork(words, log)
+
+
+class Task:
+    """The command as one task of a cluster, what it says in the file `log`."""
+
+    def __init__(self, stack, log, cluster, task, index, *words):
+        self.log = log
+        config = json.dumps({'cluster': cluster, 'task': {'type': task, 'index': index}}) if cluster else ''
+        self.process = FORKS.Process(target=in_task, args=(config, [str(word) for word in words], str(log)))
+        self.process.start()
+        stack.callback(self.process.kill)
+
+    def said(self):
+        return self.log.read_text() if self.log.exists() else ''
+
+    def wait_for(self, words):
+        """Waits until it has said these words."""
+        while words not in self.said():
+            assert self.process.is_alive(), self.said()
+            time.sleep(0.01)
+
+    def end(self):
+        """Its exit status at the end."""
+        self.process.join(120)
+        return self.process.exitcode
+
+
+def free_addresses(n):
+    """n addresses of this machine on which nobody listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(('127.0.0.1', 0))) for _ in range(n)]
+        return [f'127.0.0.1:{each.getsockname()[1]}' for each in sockets]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Addresses of a chief and two workers, and what starts a task: a function (name, task, index, *words) -> Task."""
+    chief, *workers = free_addresses(3)
+    with contextlib.ExitStack() as stack:
+        def start(name, task=None, index=0, *words):
+            words = [*words, '--output', tmp_path/name] if task != 'worker' else words
+            jobs = task and dict(chief=[chief], worker=workers)
+            return Task(stack, tmp_path/f'{name}.log', jobs, task, index, *words)
+        yield chief, workers, start
+
+
+def losses(folder):
+    """The rows of loss_logs.csv [n, 3]."""
+    return np.loadtxt(folder/'loss_logs.csv', delimiter=',', skiprows=1)
+
+
+def test_cluster(tmp_path, cluster):
+    """A chief that waits; the next one, with another penalty, served by the same workers, with one machine's losses; a
+    worker killed: one line, and after --resume the bytes of a run without that; workers end by signals."""
+    address, workers, start = cluster
+    first = start('first', 'worker', 0)
+    other = start('other', 'chief', 0, '--iterations', '3', *FLAGS[2:], '--penalty', '2')
+    other.wait_for('Waiting')
+    second = start('second', 'worker', 1)
+    assert other.end() == 0, other.said()
+    before, after = other.said().split('Waiting')
+    assert all(each in before for each in [address, *workers]) and workers[1] in after.split('\n')[0]
+    assert start('whole', 'chief', 0, *FLAGS, '--penalty', '1').end() == 0
+    assert start('alone', None, 0, *FLAGS, '--penalty', '1').end() == 0
+    ours, theirs = losses(tmp_path/'whole'), losses(tmp_path/'alone')
+    assert ours.shape == theirs.shape == (201, 3)
+    np.testing.assert_allclose(ours[:20], theirs[:20], rtol=1e-4)
+
+    run = start('killed', 'chief', 0, *FLAGS, '--penalty', '1')
+    run.wait_for('Iterations: 20\t')
+    second.process.kill()
+    assert run.end() == 1
+    assert not (tmp_path/'killed/summary.json').exists()
+    line = run.said().split('\n')[-2]
+    assert line.startswith('gan_quadratic.py: ') and workers[1] in line and '--resume' in line
+    second = start('again', 'worker', 1)
+    assert start('killed', 'chief', 0, '--resume').end() == 0
+    for name in SAME:
+        assert (tmp_path/'killed'/name).read_bytes() == (tmp_path/'whole'/name).read_bytes(), name
+
+    os.kill(first.process.pid, signal.SIGTERM)
+    os.kill(second.process.pid, signal.SIGINT)
+    assert (first.end(), second.end()) == (143, 130)
+    assert first.said() == second.said() == ''
+
+
+def test_silent_worker(cluster):
+    """A worker that hangs is lost too, though its machine takes connections."""
+    _, workers, start = cluster
+    for k in range(2):
+        worker = start(f'worker{k}', 'worker', k)
+    run = start('run', 'chief', 0, *FLAGS)
+    run.wait_for('Iterations: 20\t')
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert run.end() == 1 and time.monotonic() - began < 60
+    assert workers[1] in run.said().split('\n')[-2] and workers[0] not in run.said().split('\n')[-2]
+
+
+JOBS = {'chief': ['a:1'], 'worker': ['b:1', 'c:1', 'd:1']}
+CHIEF = {'type': 'chief', 'index': 0}
+
+
+@pytest.mark.parametrize('config', [
+    '{', '[]', '3', '{"cluster": null}',
+    *(json.dumps(config) for config in (
+        {'cluster': JOBS}, {'cluster': JOBS, 'task': 'chief'}, {'cluster': JOBS, 'task': {'type': 'ps', 'index': 0}},
+        {'cluster': JOBS, 'task': {'type': 'worker', 'index': 3}},
+        {'cluster': JOBS, 'task': {'type': 'worker', 'index': -1}},
+        {'cluster': JOBS, 'task': {'type': 'worker', 'index': '0'}}, {'cluster': {'worker': ['b:1']}, 'task': CHIEF},
+        {'cluster': {'chief': ['a:1', 'b:1'], 'worker': ['c:1']}, 'task': CHIEF},
+        {'cluster': {'chief': ['a:1'], 'worker': ['b']}, 'task': CHIEF},
+        {'cluster': {'chief': ['a:1'], 'worker': 'b:1'}, 'task': CHIEF},
+        {'cluster': {'chief': ['a:1'], 'worker': [1]}, 'task': CHIEF}))])
+def test_malformed_config(config, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv('TF_CONFIG', config)
+    assert gan_quadratic.main(['--output', str(tmp_path/'run')]) == 2
+    assert capsys.readouterr().err.count('\n') == 1 and not (tmp_path/'run').exists()
+
+
+@pytest.mark.parametrize('config', ['', '{}', '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+                                    '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}'])
+def test_config_without_workers(config, monkeypatch):
+    monkeypatch.setenv('TF_CONFIG', config)
+    assert gan_quadratic.read_cluster() is None
+
+
+@pytest.mark.parametrize('batch, nearest', [(256, 255), (1, 3), (4, 3), (5, 6)])
+def test_batch_that_does_not_divide(batch, nearest, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': JOBS, 'task': CHIEF}))
+    assert gan_quadratic.main(['--output', str(tmp_path/'run'), '--batch-size', str(batch)]) == 2
+    assert capsys.readouterr().err.endswith(f'give {nearest}\n') and not (tmp_path/'run').exists()
+
+
+def test_a_cluster_does_not_train_step_by_step(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': JOBS, 'task': CHIEF}))
+    assert gan_quadratic.main(['--output', str(tmp_path/'run'), '--batch-size', '3', '--step-by-step']) == 2
+    assert '--step-by-step' in capsys.readouterr().err and not (tmp_path/'run').exists()
