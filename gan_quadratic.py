@@ -902,7 +902,7 @@ def normal_inputs(transform, rows):
     so that the columns stay standard normals. All noise would be a Gaussian copula.
     """
     (low, high), (n_rows, dim), scores = transform.positions(rows), rows.shape, transform.to_networks(rows)
-    share = smoothing(n_rows, dim)
+    share = smoothing(scores.astype(float))
     correlations = np.where(np.eye(dim), 1, np.nan_to_num(np.corrcoef(scores.T)))  # NaN: of a constant column
     values, vectors = np.linalg.eigh(correlations)
     mixing = (vectors*np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
@@ -914,9 +914,14 @@ def normal_inputs(transform, rows):
     return inputs
 
 
-def smoothing(n, dim):
-    """The share of noise for n rows of dim columns: more for few rows and for many columns, at most a half."""
-    return min(0.5, math.sqrt(dim/n))
+def smoothing(scores):
+    """The share of noise for rows of normal scores [n, dim]: it moves a row about as far as the nearest other row lies,
+    little along a curve, far where columns are many; less and less of it where rows are, for no network learns these
+    by heart."""
+    n, dim = scores.shape
+    some = scores[:FINAL_ROWS]
+    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
+    return min(1, math.sqrt(5*dim/n), float(np.median(nearest))/math.sqrt(dim))
 
 
 def make_streams(seed):

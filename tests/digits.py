@@ -24,8 +24,8 @@ MARGIN = 2       # black pixels around the digit, as MNIST has them, so some of 
 BRIGHTEST = 255  # of a pixel, as in MNIST
 
 # What the image defaults have to reach, at the least.
-SCORE = 4.5
-SHARE = 0.03
+SCORE = 5.9
+SHARE = 0.05
 
 
 def real_digits():
@@ -110,7 +110,7 @@ def main(argv=None):
     print('Shares      ' + ', '.join(f'{digit}: {share:.1%}' for digit, share in enumerate(shares))
           + f' (target {SHARE:.0%} each)')
     print(f'Seconds     {seconds:.0f}')
-    reached = score >= SCORE and shares.min() > SHARE
+    reached = score >= SCORE and shares.min() >= SHARE
     print('Target      ' + ('reached' if reached else 'MISSED'))
     return 0 if reached else 1
 
