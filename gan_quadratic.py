@@ -184,14 +184,14 @@ DISTRIBUTIONS = {
     'helix': Distribution(helix, SHAPED),
     'sphere': Distribution(sphere, SHAPED),
 }
-IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0002,
-                   g_steps=3, batch_size=64, iterations=20001)
+IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0005,
+                   penalty=1., batch_size=64, iterations=20001, keep='best')
 
 
 def table_flags(n, dim):
     """What a table of the user's of n rows and dim columns comes out well with."""
-    return dict(normalize='quantile', hidden=[64, 64], noise_dim=16, learning_rate=0.0002, penalty=3., iterations=20001,
-                keep='best')
+    return dict(normalize='quantile', hidden=[64, 64], noise_dim=max(16, dim), learning_rate=0.00005, penalty=3.,
+                iterations=20001, keep='best')
 
 
 KERAS_DATASETS = ('mnist', 'cifar10')
