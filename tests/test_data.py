@@ -227,7 +227,8 @@ def test_there_and_back(n, dim):
 def test_samples_do_not_leave_the_range_by_rounding():
     rows = np.random.default_rng(0).lognormal(size=[50, 500])
     samples = back(make_quantile(rows), np.repeat([[-9.], [9.]], 500, axis=1))
-    assert np.array_equal(samples, [rows.min(axis=0), rows.max(axis=0)])
+    assert np.array_equal(samples[0], rows.min(axis=0)) and (samples[1] <= rows.max(axis=0)).all()
+    np.testing.assert_allclose(samples[1], rows.max(axis=0), rtol=1e-15)
 
 
 def test_scores_are_normal_whatever_the_column():
