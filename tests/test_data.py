@@ -262,7 +262,7 @@ def test_smoothing_keeps_the_correlations():
     drawn = program.normal_inputs(transform, rows)(40_000, rng)
     expected = np.corrcoef(transform.to_networks(rows).T)
     assert np.abs(np.corrcoef(drawn.T) - expected).max() < 0.05
-    assert program.smoothing(60, 4) > 5*program.smoothing(60_000, 4)
+    assert program.smoothing(rng.normal(size=[60, 4])) > 5*program.smoothing(rng.normal(size=[60_000, 4]))
 
 
 # -------------------------------------------------------------------------------------------------------- images
