@@ -937,9 +937,12 @@ def draw_batches(data, streams, n, batch_size, noise_dim):
     """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations."""
     X = np.empty([n*batch_size, len(data.names)], np.float32)
     Z = np.empty([n*batch_size, noise_dim], np.float32)
-    for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
-        X[i:i + 4096] = data.inputs(len(X[i:i + 4096]), streams['real'])
-        Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), noise_dim, streams['noise'])
+    # Pieces that stay in the cache cost a third. Smoothed rows of the user's depend on how many are drawn at a time,
+    # which must then not follow from the pace of training.
+    size = 4096 if data.rows is None else batch_size
+    for i in range(0, len(X), size):
+        X[i:i + size] = data.inputs(len(X[i:i + size]), streams['real'])
+        Z[i:i + size] = sample_Z(len(Z[i:i + size]), noise_dim, streams['noise'])
     return X.reshape(n, batch_size, -1), Z.reshape(n, batch_size, -1)
 
 

@@ -203,6 +203,16 @@ def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
     assert summaries[0]['delivered_iteration'] == summaries[1]['delivered_iteration']
 
 
+@pytest.mark.parametrize('words', [['--normalize', 'quantile'], ['--normalize']])
+def test_batches_are_the_same_however_many_are_drawn_at_a_time(words, table):
+    """That number follows from the machine's pace."""
+    data = make_data(parse(words), table)
+    streams, again = program.make_streams(0), program.make_streams(0)
+    whole = program.draw_batches(data, streams, 7, 100, 3)
+    parts = [program.draw_batches(data, again, n, 100, 3) for n in (1, 4, 2)]
+    assert all(np.array_equal(x, np.concatenate(y)) for x, y in zip(whole, zip(*parts)))
+
+
 # ---------------------------------------------------------------------------------------------- normal scores
 
 def back(transform, scores):
