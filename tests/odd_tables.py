@@ -57,6 +57,7 @@ def table_text(rng, rows):
         good = False
         cells[rng.integers(len(cells))] += ['9']*int(rng.integers(1, 3))
     header = [[NAMES[k] for k in rng.integers(0, len(NAMES), len(rows[0]))]] if rng.random() < 0.7 else []
+    good &= len(rows[0]) > 1 or not {',', ';'} & set(''.join(sum(header, [])))
     good &= not any(program.cell_value(name) is not None or '\n' in name for name in sum(header, []))
     out = io.StringIO()
     writer = csv.writer(out, delimiter=str(rng.choice([*',;\t'])), quoting=quoting,
