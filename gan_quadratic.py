@@ -906,13 +906,11 @@ def normal_inputs(transform, rows):
     correlations = np.where(np.eye(dim), 1, np.nan_to_num(np.corrcoef(scores.T)))  # NaN: of a constant column
     values, vectors = np.linalg.eigh(correlations)
     mixing = (vectors*np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
-    normal = transform.scores.astype(np.float32)
 
     def inputs(n, rng):
-        drawn = rng.random([n, 1 + 2*dim])  # all that a row needs, row after row, as for the distributions above
-        chosen, step, noise = (drawn[:, 0]*n_rows).astype(int), drawn[:, 1:dim + 1], drawn[:, dim + 1:]
-        z = transform.at(low[chosen] + (high - low)[chosen]*step)
-        return math.sqrt(1 - share**2)*z + share*(normal[(noise*len(normal)).astype(int)] @ mixing)
+        chosen = (rng.random(n)*n_rows).astype(int)
+        z = transform.at(low[chosen] + (high - low)[chosen]*rng.random([n, dim], np.float32))
+        return math.sqrt(1 - share**2)*z + share*(rng.standard_normal([n, dim], np.float32) @ mixing)
     return inputs
 
 
