@@ -51,7 +51,7 @@ def table_text(rng, rows):
     good, quoting = True, int(rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
     if rng.random() < 0.2 and len(cells) > 3:
         good = False
-        cell = rng.choice(['', 'NA', 'text', 'inf', '1e999', '1,5', '0x1f', '1_000', '١', 'two\nlines', '"', ' 7 ', '\0'])
+        cell = rng.choice(['', 'NA', 'text', 'inf', '1e999', '1,5', '0x1f', '1_000', '١', 'two\nlines', '"', '\0'])
         cells[rng.integers(len(cells))][0] = str(cell)
     if rng.random() < 0.15:
         good = False
