@@ -380,40 +380,48 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lamb
     return dloss, gloss, (before_d, before_g, after_g)
 
 
+def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
+    """The loss of a network, 'disc' or 'gen', on a batch, and gradients by these variables of what its updates
+    minimise: a list."""
+    if network == 'gen':
+        loss = minimised = connect(X, Z, **networks).gen_loss
+    else:
+        gan = connect(X, Z, joined=not penalty, **networks)  # the penalty needs the real samples' gradients apart
+        loss, minimised = gan.disc_loss, gan.disc_loss + gradient_penalty(gan, penalty)
+    return [loss, *tf.gradients(minimised, variables)]
+
+
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
-               connect=connect, *, penalty=0., noise_dim=2, dim=2, **networks):
+               compute=loss_and_gradients, *, noise_dim=2, dim=2, **networks):
     """Up to `length` iterations of the tutorial's loop inside the graph, where no `sess.run` stands between steps.
 
     It trains the variables and optimizer slots that `build_gan` made with the same optimizers. Returns a function
     (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. XLA compiles
     anew for each shape that is fed, so the batches pass through buffers of one shape, with a count beside them.
-    `connect` may be replaced by what computes the same elsewhere, see `connect_workers`.
+    `compute`: what computes losses and gradients, this machine or others. `networks`: as of `build_gan`.
     """
     X_buffer = np.zeros([length, batch_size, dim], np.float32)
     Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
     X_fed = tf.placeholder(tf.float32, X_buffer.shape)
     Z_fed = tf.placeholder(tf.float32, Z_buffer.shape)
     count = tf.placeholder(tf.int32, [])
-    gen_vars, disc_vars = (tf.trainable_variables(scope) for scope in ('GAN/Generator', 'GAN/Discriminator'))
 
-    def steps(number, optimizer, variables, losses):
-        """`number` updates one after the other; returns the loss from before the last."""
+    def steps(number, network, optimizer, scope, *batch):
+        """`number` updates of a network, one after the other; returns the loss from before the last."""
+        variables = tf.trainable_variables(scope)
+
         def step(k, _):
-            loss, minimised = losses()
-            with tf.control_dependencies([optimizer.minimize(minimised, var_list=variables)]):
+            loss, *gradients = compute(network, variables, *batch, dim=dim, reuse=True, **networks)
+            with tf.control_dependencies([optimizer.apply_gradients(zip(gradients, variables))]):
                 return k + 1, tf.identity(loss)
         return tf.while_loop(lambda k, _: k < number, step, [tf.constant(0), tf.constant(0.)])[1]
 
     def iterations(X_batches, Z_batches, count):
         def iteration(i, losses):
-            batch = functools.partial(connect, X_batches[i], Z_batches[i], dim=dim, reuse=True, **networks)
-
-            def disc_losses():
-                gan = batch(joined=not penalty)  # the penalty needs the real samples' gradients apart
-                return gan.disc_loss, gan.disc_loss + gradient_penalty(gan, penalty)
-            dloss = steps(d_steps, disc_optimizer, disc_vars, disc_losses)
+            batch = X_batches[i], Z_batches[i]
+            dloss = steps(d_steps, 'disc', disc_optimizer, 'GAN/Discriminator', *batch)
             with tf.control_dependencies([dloss]):
-                gloss = steps(g_steps, gen_optimizer, gen_vars, lambda: [batch().gen_loss]*2)
+                gloss = steps(g_steps, 'gen', gen_optimizer, 'GAN/Generator', *batch)
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [[dloss, gloss]])
         return tf.while_loop(lambda i, _: i < count, iteration, [tf.constant(0), tf.zeros([length, 2])])[1]
 
@@ -1217,19 +1225,22 @@ def block_trainer(run, length):
     """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots:
     the compiled loop, or the tutorial's own way under --step-by-step."""
     settings, steps = run.settings, (run.settings['d_steps'], run.settings['g_steps'])
-    if run.cluster:
-        return cluster_trainer(run, length)
     if settings['step_by_step']:
         return lambda X_batches, Z_batches: np.array([train_iteration(run.sess, run.gan, *batches, *steps)[:2]
                                                       for batches in zip(X_batches, Z_batches)], float)
+    workers = run.cluster.jobs['worker'] if run.cluster else []
+    compute = functools.partial(worker_gradients, len(workers)) if workers else loss_and_gradients
+    run_loop = functools.partial(build_loop(
+        *run.optimizers, length, settings['batch_size'], *steps, not workers, compute, penalty=settings['penalty'],
+        noise_dim=settings['noise_dim'], **network_options(settings, run.data)), run.sess)
+    if workers:
+        return functools.partial(run_on_workers, run_loop, run.sess, workers)
     try:
-        run_loop = build_loop(*run.optimizers, length, settings['batch_size'], *steps, penalty=settings['penalty'],
-                              noise_dim=settings['noise_dim'], **network_options(settings, run.data))
-        run_loop(run.sess, np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+        run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
     except tf.errors.OpError as error:
         raise Failure(f'the training loop could not be compiled ({first_line(error)}); '
                       'give smaller networks or batches, or --step-by-step') from error
-    return functools.partial(run_loop, run.sess)
+    return run_loop
 
 
 def diverged(iteration, what, settings):
@@ -1486,9 +1497,9 @@ def read_cluster(settings=None):
         (_,), address = jobs['chief'], dict(enumerate(jobs[task]))[index]
         [re.fullmatch(r'\S+:\d{1,5}', each)[0] for each in jobs['chief'] + jobs['worker']]
     except (ValueError, TypeError, LookupError, AttributeError):
-        raise UsageError(f'environment variable TF_CONFIG: {os.environ["TF_CONFIG"][:300]!r} is not of the form '
-                         '{"cluster": {"chief": ["HOST:PORT"], "worker": ["HOST:PORT", ...]}, "task": {"type": "chief" '
-                         'or "worker", "index": 0}}; correct it, or unset it to train on this machine alone') from None
+        raise UsageError(f'environment variable TF_CONFIG: {os.environ["TF_CONFIG"][:300]!r} is not {{"cluster": '
+                         '{"chief": ["HOST:PORT"], "worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": '
+                         '0}}, or of type "chief"; correct it, or unset it') from None
     batch, n = settings['batch_size'] if settings else 0, len(jobs['worker'])
     if batch % n:
         raise UsageError(f'argument --batch-size: {batch} cannot be split evenly over {n} workers; '
@@ -1527,8 +1538,7 @@ def cluster_session(cluster):
     """The chief's session on a cluster, for whose workers it waits."""
     server, workers = serve(), cluster.jobs['worker']
     say(f'Cluster     chief {cluster.address}, workers {", ".join(workers)}')
-    missing = silent(workers)
-    if missing:
+    if missing := silent(workers):
         say(f'Waiting     for {", ".join(missing)}')
     while silent(workers):
         time.sleep(1)
@@ -1536,57 +1546,38 @@ def cluster_session(cluster):
     return tf.Session(server.target, config=tf.ConfigProto(isolate_session_state=True))
 
 
-def connect_workers(n, penalty, X, Z, **networks):
-    """`connect` where n workers compute both losses, compiled, each of a share of the batch, and their gradients, that
-    of the discriminator's with the penalty: a `GAN` of the averages alone."""
-    def average(scope, name, penalty):
-        values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
-        own = [v.op.name for v in tf.trainable_variables(scope)]
+def worker_gradients(n, network, variables, X, Z, **options):
+    """`loss_and_gradients`, computed by n workers, compiled, each on a share of the batch, and averaged."""
+    values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
+    names = [v.op.name for v in variables]
 
-        @functools.partial(tf.function, jit_compile=True, autograph=False)
-        def of_share(values, X, Z):
-            with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
-                gan = connect(X, Z, **networks)
-            loss = getattr(gan, name)
-            return [loss, *tf.gradients(loss + gradient_penalty(gan, penalty), [values[name] for name in own])]
-
-        @tf.custom_gradient
-        def of_batch(*_):
-            results = []
-            for k, share in enumerate(zip(tf.split(X, n), tf.split(Z, n))):
-                with tf.device(f'/job:worker/task:{k}'):
-                    results.append(of_share(values, *share))
-            loss, *gradients = (tf.add_n(same)/n for same in zip(*results))
-            return loss, lambda d: [d*gradient for gradient in gradients]
-        return of_batch(*(values[name] for name in own))
-    return GAN(X, Z, *[None]*5, average('GAN/Discriminator', 'disc_loss', penalty),
-               average('GAN/Generator', 'gen_loss', 0))
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def of_share(values, X, Z):
+        with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
+            return loss_and_gradients(network, [values[name] for name in names], X, Z, **options)
+    results = []
+    for k, share in enumerate(zip(tf.split(X, n), tf.split(Z, n))):
+        with tf.device(f'/job:worker/task:{k}'):
+            results.append(of_share(values, *share))
+    return [tf.add_n(same)/n for same in zip(*results)]
 
 
-def cluster_trainer(run, length):
-    """The `block_trainer` of a cluster. Raises Failure where a worker is lost; TensorFlow itself would wait for one
-    that falls silent."""
-    sess, settings, workers = run.sess, run.settings, run.cluster.jobs['worker']
-    run_loop = build_loop(*run.optimizers, length, settings['batch_size'], settings['d_steps'], settings['g_steps'],
-                          False, functools.partial(connect_workers, len(workers), settings['penalty']),
-                          noise_dim=settings['noise_dim'], **network_options(settings, run.data))
-
-    def train_block(*batches):
-        with ThreadPool(1) as pool:
-            block, lost = pool.apply_async(run_loop, (sess, *batches)), []
-            while not (lost or block.ready()):
-                block.wait(5)
-                lost = [] if block.ready() else silent(workers)
-            try:
-                if not lost:
-                    return block.get()
-            except tf.errors.OpError as error:
-                lost = silent(workers) or [' '.join(str(error).split())[:200]]
-        closing = threading.Thread(target=sess.close, daemon=True)
-        closing.start()
-        closing.join(5)  # with a lost worker it may not end either; as Python ends it must not be about to
-        raise Failure(f'lost a worker, {", ".join(lost)}; start it again, then --resume')
-    return train_block
+def run_on_workers(run_loop, sess, workers, *batches):
+    """The losses of a block. Raises Failure where a worker is lost; TensorFlow would wait for one that falls silent."""
+    with ThreadPool(1) as pool:
+        block, lost = pool.apply_async(run_loop, batches), []
+        while not (lost or block.ready()):
+            block.wait(5)
+            lost = [] if block.ready() else silent(workers)
+        try:
+            if not lost:
+                return block.get()
+        except tf.errors.OpError as error:
+            lost = silent(workers) or [' '.join(str(error).split())[:200]]
+    closing = threading.Thread(target=sess.close, daemon=True)
+    closing.start()
+    closing.join(5)  # with a lost worker it may not end either; as Python ends it must not be about to
+    raise Failure(f'lost a worker, {", ".join(lost)}; start it again, then --resume')
 
 
 # ----------------------------------------------------------------------------------------- starting and going on
