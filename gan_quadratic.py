@@ -642,17 +642,15 @@ def read_table(path, chosen=None):
             except ValueError:
                 row = [math.nan]
             if not sum(map(abs, row)) < LARGEST:  # also of NaN
-                found = [cell_value(cell) for cell in cells]
-                good = [k for k, value in enumerate(found) if value is not None and abs(value) < LARGEST]
+                numbers = [cell_value(cell) for cell in cells]
+                good = [k for k, value in enumerate(numbers) if value is not None and abs(value) < LARGEST]
                 for bad in (k for k in wanted if k not in good):
                     cell = cells[bad].strip()
-                    raise UsageError(
-                        f'line {reader.line_num}, column {names[bad][:60]!r} '
-                        + (f'holds {cell[:40]!r}, which is no finite number in single precision; ' if cell else
-                           'is empty; ') + (
-                            'write decimals with a point' if ',' in cell and not is_text(cell) else
-                            'mend the cell, or leave the line out' if not good else 'mend the cell, or leave the '
-                            f'column out: --columns {" ".join(str(k + 1) for k in good[:40])}'))
+                    fault = f'holds {cell[:40]!r}, no finite number in single precision' if cell else 'is empty'
+                    cure = ('write decimals with a point' if ',' in cell and not is_text(cell) else
+                            'mend it, or leave the line out' if not good else
+                            f'mend it, or leave its column out: --columns {" ".join(str(k + 1) for k in good[:40])}')
+                    raise UsageError(f'line {reader.line_num}, column {names[bad][:60]!r} {fault}; {cure}')
             values.extend(row)
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
 
@@ -679,20 +677,21 @@ def load_rows(source, chosen=None):
     names, rows = None, source
     if not isinstance(source, np.ndarray):
         kind = ''.join(Path(source).suffixes[-2 if source.lower().endswith('.gz') else -1:]).lower()
-        if os.path.isdir(source) or kind not in TABLES + ARRAYS:
-            raise UsageError(f'is {"a folder" if os.path.isdir(source) else "no table"}; give a file that ends in '
+        if not os.path.isfile(source) or kind not in TABLES + ARRAYS:
+            what = ('a folder' if os.path.isdir(source) else 'no table' if os.path.exists(source) else
+                    'no file and no known distribution')
+            raise UsageError(f'is {what}; allowed are {", ".join(BUILT_IN)}, or a file that ends in '
                              + ', '.join(TABLES + ARRAYS))
         if kind in TABLES:
             (rows, names), chosen = read_table(Path(source), chosen), None
         else:
             with open(source, 'rb') as file:
                 rows = np.load(file, allow_pickle=False)
-                if (kind == '.npz') != isinstance(rows, np.lib.npyio.NpzFile):
-                    raise UsageError('is of the other kind of .npy and .npz than its name says; rename it')
-                if kind == '.npz':
-                    if len(rows.files) != 1 and 'x_train' not in rows.files:
+                if isinstance(rows, np.lib.npyio.NpzFile):
+                    found = [name for name in rows.files if name == 'x_train' or len(rows.files) == 1]
+                    if not found:
                         raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
-                    rows = rows[rows.files[0] if len(rows.files) == 1 else 'x_train']
+                    rows = rows[found[0]]
     if np.ma.is_masked(rows):
         raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(rows)  # of a matrix, whose products are others
@@ -718,9 +717,17 @@ def load_rows(source, chosen=None):
 def find_rows(source, chosen=None):
     """`load_rows` of a file, of an array or of one of Keras's data sets; three times None of a distribution. Raises
     UsageError, and Failure where a data set cannot be fetched."""
+    is_array = isinstance(source, np.ndarray)
+    if not is_array and source in DISTRIBUTIONS:
+        return None, None, None
+    if not is_array and source in KERAS_DATASETS:
+        try:
+            return load_rows(getattr(tf.keras.datasets, source).load_data()[0][0])
+        except Exception as error:  # the downloader raises bare exceptions
+            raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
+                          f'give a local copy instead, such as --data {source}.npz') from error
     try:
-        if isinstance(source, np.ndarray) or os.path.exists(source) and source not in BUILT_IN:
-            return load_rows(source, chosen)
+        return load_rows(source, chosen)
     except OSError as error:
         reason = f'cannot be read: {error.strerror or error}'
     except UsageError as error:
@@ -728,19 +735,7 @@ def find_rows(source, chosen=None):
     except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
         reason = f'is not a table of numbers: {" ".join(str(error).split())[:200]}'
         reason += '; save it as UTF-8' if isinstance(error, UnicodeDecodeError) else ''
-    else:
-        if source in DISTRIBUTIONS:
-            return None, None, None
-        if source in KERAS_DATASETS:
-            try:
-                return load_rows(getattr(tf.keras.datasets, source).load_data()[0][0])
-            except Exception as error:  # the downloader raises bare exceptions
-                raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
-                              f'give a local copy instead, such as --data {source}.npz') from error
-        reason = (f'is no file and no known distribution; allowed are {", ".join(BUILT_IN)}, or a file that ends in '
-                  + ', '.join(TABLES + ARRAYS))
-    name = 'the array' if isinstance(source, np.ndarray) else repr(source[:200])
-    raise UsageError(f'argument --data: {name} {reason}')
+    raise UsageError(f'argument --data: {"the array" if is_array else repr(source[:200])} {reason}')
 
 
 def fingerprint(rows):
@@ -952,17 +947,10 @@ def draw_batches(data, streams, n, batch_size, noise_dim):
     return X.reshape(n, batch_size, -1), Z.reshape(n, batch_size, -1)
 
 
-class Fixed(NamedTuple):
-    """What stays the same through a run's snapshots."""
-    X: np.ndarray                 # fed to D: real samples to measure its answers by, then the plane of its map
-    Z: np.ndarray                 # fed to G: noise of the samples to measure, then the grid of noise that is drawn
-    measured: int                 # rows of X that are for measures; of Z it is MEASURED_ROWS
-    distance: Optional[Callable]  # energy distance of samples to real ones, None where there are too few
-    drawn: dict                   # arrays for every picture
-
-
 def fixed_inputs(settings, data, streams):
-    """The `Fixed` of a run."""
+    """What stays the same through a run's snapshots: for D, `X`, real samples to measure, `measured` of them, then the
+    plane of its map; for G, `Z`, noise of MEASURED_ROWS samples to measure, then the grid of noise that is drawn; the
+    energy `distance` of samples to real ones, None where there are too few; what every picture needs, `drawn`."""
     dim, noise_dim = len(data.names), settings['noise_dim']
     training, pictured, real = (data.sample(n, streams[use]) for n, use in (
         (64 if data.image else 10_000, 'picture'), (64 if data.image else PICTURE_ROWS, 'picture'),
@@ -988,7 +976,7 @@ def fixed_inputs(settings, data, streams):
         grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
         drawn['noise'] = grid[:, :2]
         X, Z = np.concatenate([X, data.transform.to_networks(plane)]), np.concatenate([Z, grid])
-    return Fixed(X, Z, len(real), distance, drawn)
+    return SimpleNamespace(X=X, Z=Z, measured=len(real), distance=distance, drawn=drawn)
 
 
 # --------------------------------------------------------------------------------------------- files of a run
@@ -1170,22 +1158,6 @@ BUFFER_BYTES = 32e6      # of batches in one sess.run
 LARGEST_LOSS = 1e8       # no training comes back from there
 
 
-class Run(NamedTuple):
-    """What belongs to one run, on an open session."""
-    folder: Path
-    settings: dict
-    data: Data
-    streams: dict
-    sess: Any
-    gan: GAN
-    samples: Any        # G_sample in the data's units, double precision
-    optimizers: list
-    weights: dict       # every variable's value by its name, those of the optimizers too
-    fixed: Fixed
-    cluster: Any = None  # of TF_CONFIG
-    events: Any = None   # writes TensorBoard's file
-
-
 def session_config(hidden, dim):
     """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
     on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
@@ -1204,7 +1176,7 @@ def network_options(settings, data):
 
 @contextlib.contextmanager
 def open_run(folder, settings, data):
-    """Builds the graph in a `tf.Graph` of its own and opens a session on it, with initial weights."""
+    """What belongs to a run, with its networks in a graph and a session of their own and at their initial weights."""
     streams = make_streams(settings['seed'])
     fixed = fixed_inputs(settings, data, streams)
     with tf.Graph().as_default():
@@ -1212,13 +1184,15 @@ def open_run(folder, settings, data):
         optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
         gan = build_gan(*optimizers, settings['penalty'], noise_dim=settings['noise_dim'],
                         **network_options(settings, data))
-        weights = {v.op.name: v.read_value() for v in tf.global_variables()}
+        weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
+        samples = data.transform.from_networks(gan.G_sample)  # in the data's units, in double precision
         cluster = read_cluster(settings)
         with cluster_session(cluster) if cluster else tf.Session(
                 config=session_config(settings['hidden'], len(data.names))) as sess:
             sess.run(tf.global_variables_initializer())
-            yield Run(folder, settings, data, streams, sess, gan, data.transform.from_networks(gan.G_sample),
-                      optimizers, weights, fixed, cluster)
+            yield SimpleNamespace(
+                folder=folder, settings=settings, data=data, streams=streams, fixed=fixed, gan=gan, samples=samples,
+                optimizers=optimizers, weights=weights, cluster=cluster, sess=sess)
 
 
 def block_trainer(run, length):
@@ -1250,19 +1224,11 @@ def diverged(iteration, what, settings):
                    'another --seed')
 
 
-def check_losses(losses, iteration, settings):
-    """Raises Failure where one of the losses [n, 2] of the iterations from this one on is beyond all bounds."""
-    bad = np.argwhere(~(np.abs(losses) < LARGEST_LOSS))
-    if len(bad):
-        which = ('the discriminator loss', 'the generator loss')[bad[0][1]]
-        raise diverged(iteration + int(bad[0][0]), which, settings)
-
-
 def snapshot_iteration(run, X_batch, Z_batch):
     """An iteration step by step, with what its pictures and measures are made from.
 
-    Returns the losses [1, 2], the arrays of the snapshot's file, mean D(x) on real and on generated samples, and
-    generated samples [n, dim] to measure; samples are in the data's units.
+    Returns the losses [1, 2], and for `keep_snapshot` the arrays of its file, mean D(x) on real and on generated
+    samples, and generated samples [n, dim] to measure, in the data's units.
     """
     sess, gan, fixed, settings = run.sess, run.gan, run.fixed, run.settings
     feed = {gan.X: X_batch, gan.Z: Z_batch}
@@ -1270,7 +1236,6 @@ def snapshot_iteration(run, X_batch, Z_batch):
                                              look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
     Z_shown = np.concatenate([Z_batch, fixed.Z])[:len(fixed.drawn['real'])]  # as many as real ones are drawn
     generated = sess.run(run.samples, feed_dict={gan.Z: Z_shown})
-    # Here the tutorial's part ends.
     *logits, samples = sess.run([gan.r_logits, gan.f_logits, run.samples],
                                 feed_dict={gan.X: fixed.X, gan.Z: fixed.Z})
     r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
@@ -1280,15 +1245,12 @@ def snapshot_iteration(run, X_batch, Z_batch):
     return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS]
 
 
-def take_snapshot(run, progress, X_batch, Z_batch):
-    """The iteration of a snapshot, with its file, its row of metrics.csv, and its generator if it is the best so far.
-    Returns the losses [1, 2]."""
-    losses, arrays, answers, samples = snapshot_iteration(run, X_batch, Z_batch)
-    check_losses(losses, progress.iteration, run.settings)
+def keep_snapshot(run, progress, arrays, answers, samples):
+    """Writes a snapshot's file and its row of metrics.csv, and remembers its generator if it is the best so far."""
     with replacing(run.folder/(SNAPSHOT % progress.iteration)) as new, open(new, 'wb') as file:
         np.savez(file, **arrays)
     measured = sample_measures(samples, run.data, run.fixed.distance)
-    row = measure(progress.iteration, np.concatenate([*progress.recent, losses]), answers, arrays['features'], measured)
+    row = measure(progress.iteration, np.concatenate(progress.recent), answers, arrays['features'], measured)
     progress.recent.clear()
     append_lines(run.folder/'metrics.csv',
                  ([','.join(row)] if progress.iteration == 0 else [])
@@ -1298,7 +1260,6 @@ def take_snapshot(run, progress, X_batch, Z_batch):
     if run.settings['keep'] == 'best' and distance is not None and not distance >= progress.best['energy_distance']:
         progress.best = dict(iteration=progress.iteration, energy_distance=distance)
         progress.best_weights = generator_weights(run.sess)
-    return losses
 
 
 def train_blocks(run, progress, train_block, length, drawing):
@@ -1316,10 +1277,13 @@ def train_blocks(run, progress, train_block, length, drawing):
             calling = time.perf_counter()
             losses = train_block(X_batches, Z_batches)
             pace = (time.perf_counter() - calling)/n
-            check_losses(losses, iteration, settings)
-            progress.recent.append(losses)
         else:
-            losses = take_snapshot(run, progress, X_batches[0], Z_batches[0])
+            losses, *seen = snapshot_iteration(run, X_batches[0], Z_batches[0])
+        for k, which in np.argwhere(~(np.abs(losses) < LARGEST_LOSS)).tolist():
+            raise diverged(iteration + k, ('the discriminator loss', 'the generator loss')[which], settings)
+        progress.recent.append(losses)
+        if iteration % every == 0:
+            keep_snapshot(run, progress, *seen)
             tell(drawing, 'draw')
 
         rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
@@ -1360,7 +1324,7 @@ def train_run(folder, settings, data, progress=None):
             progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
                                        best_weights={})
         before, every = progress.seconds, settings['snapshot_every']
-        run = run._replace(events=event_writer(folder))
+        run.events = event_writer(folder)
         (folder/'summary.json').unlink(missing_ok=True)
         (folder/'snapshots').mkdir(exist_ok=True)
         with replacing(folder/'snapshots/data.npz') as new, open(new, 'wb') as file:
@@ -1431,8 +1395,7 @@ def deliver(folder, settings, data, weights, n):
 
 def event_writer(folder):
     """Writes TensorBoard's file anew: the default graph, and what metrics.csv holds so far. Returns its writer."""
-    for path in (folder/'tensorboard').glob('events.out.tfevents.*'):
-        path.unlink()
+    shutil.rmtree(folder/'tensorboard', ignore_errors=True)
     with naming(folder/'tensorboard'):
         writer = tf.summary.FileWriter(str(folder/'tensorboard'), tf.get_default_graph(), flush_secs=2)
     for row in read_rows(folder/'metrics.csv') if (folder/'metrics.csv').exists() else []:

@@ -194,9 +194,9 @@ BAD_INPUT = [line.split(' | ') for line in """
     --output {dir}/text.txt/below | --output | text.txt | give a folder
     --output {long} | --output | give a
     --data {dir}/folder.csv | --data | folder.csv | is a folder
-    --data {dir} | --data | is a folder | give a file that ends in .csv
-    --data {dir}/text.txt | --data | text.txt | is no table | give a file that ends in .csv
-    --data {dir}/none | --data | is no table | give a file that ends in .csv
+    --data {dir} | --data | is a folder | a file that ends in .csv
+    --data {dir}/text.txt | --data | text.txt | is no table | a file that ends in .csv
+    --data {dir}/none | --data | is no table | a file that ends in .csv
     --data {dir}/empty.csv | --data | empty.csv | holds 0 rows | at least 2
     --data {dir}/header.csv | --data | header.csv | holds 0 rows | at least 2
     --data {dir}/row.csv | --data | row.csv | holds 1 rows | at least 2
@@ -213,7 +213,7 @@ BAD_INPUT = [line.split(' | ') for line in """
     --data {dir}/empty.npz | --data | empty.npz | not a table of numbers
     --data {dir}/cut.npy | --data | cut.npy | not a table of numbers
     --data {dir}/cut.npz | --data | cut.npz | not a table of numbers
-    --data {dir}/disguised.npy | --data | disguised.npy | of the other kind
+    --data {dir}/disguised.npy | --data | disguised.npy | one array, or name it x_train
     --data {dir}/pickled.npy | --data | pickled.npy | not a table of numbers
     --data {dir}/pickled.npz | --data | pickled.npz | not a table of numbers
     --data {dir}/several.npz | --data | holds the arrays ['a', 'b'] | one array, or name it x_train
