@@ -829,6 +829,13 @@ class Data(NamedTuple):
     kept: Optional[np.ndarray] = None   # and those kept back, None where there are too few
 
 
+def make_streams(seed):
+    """An independent random stream for each use."""
+    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'kept'
+    return {use: np.random.Generator(np.random.PCG64(child))
+            for use, child in zip(uses, np.random.SeedSequence(seed).spawn(len(uses)))}
+
+
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
     if rows is None:
@@ -925,13 +932,6 @@ def smoothing(scores):
     some = scores[:FINAL_ROWS]
     nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
     return min(1, math.sqrt(5*dim/n), float(np.median(nearest))/math.sqrt(dim))
-
-
-def make_streams(seed):
-    """An independent random stream for each use."""
-    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'kept'
-    return {use: np.random.Generator(np.random.PCG64(child))
-            for use, child in zip(uses, np.random.SeedSequence(seed).spawn(len(uses)))}
 
 
 def draw_batches(data, streams, n, batch_size, noise_dim):
@@ -1107,7 +1107,15 @@ def discard(folder):
 
 # ------------------------------------------------------------------------------------------------ checkpoints
 
-FORMAT = 2  # of checkpoint.npz; another one is not read
+FORMAT = 2           # of checkpoint.npz; another one is not read
+LARGEST_LOSS = 1e8   # no training comes back from there
+
+
+def diverged(iteration, what, settings):
+    """The Failure of a training that nothing can come of any more."""
+    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew with '
+                   f'--overwrite and a --learning-rate below {settings["learning_rate"]:g}, with --normalize, or with '
+                   'another --seed')
 
 
 def save_checkpoint(run, progress):
@@ -1155,7 +1163,6 @@ def generator_weights(sess):
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
-LARGEST_LOSS = 1e8       # no training comes back from there
 
 
 def session_config(hidden, dim):
@@ -1215,13 +1222,6 @@ def block_trainer(run, length):
         raise Failure(f'the training loop could not be compiled ({first_line(error)}); '
                       'give smaller networks or batches, or --step-by-step') from error
     return run_loop
-
-
-def diverged(iteration, what, settings):
-    """The Failure of a training that nothing can come of any more."""
-    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew with '
-                   f'--overwrite and a --learning-rate below {settings["learning_rate"]:g}, with --normalize, or with '
-                   'another --seed')
 
 
 def snapshot_iteration(run, X_batch, Z_batch):
@@ -1310,6 +1310,9 @@ def train_run(folder, settings, data, progress=None):
     """Trains from a checkpoint's progress (None: from iteration 0) to the end and leaves the run's files. Returns the
     summary, with the samples."""
     times = [time.perf_counter()]
+    if not progress:
+        discard(folder)
+        write_json(folder/'settings.json', settings)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, settings, data))
         describe(run)
@@ -1490,8 +1493,8 @@ def serve():
 def silent(workers):
     """Those that do not answer. Servers speak first; a connection alone can be had with one that hangs."""
     def answer(address):
-        place = address.replace('[', '').replace(']', '').rsplit(':', 1)
-        with contextlib.suppress(OSError, UnicodeError), socket.create_connection(place, timeout=10) as peer:
+        host, port = address.rsplit(':', 1)
+        with contextlib.suppress(OSError, UnicodeError), socket.create_connection((host.strip('[]'), port), 10) as peer:
             return peer.recv(1)
     with ThreadPool(len(workers)) as pool:
         return [address for address, answered in zip(workers, pool.map(answer, workers)) if not answered]
@@ -1567,7 +1570,7 @@ def run_command(argv, array=None):
             if flag == '--sample':
                 return sample_only(folder, settings, options['sample'])
             return resume(folder, recorded, settings, array)
-    settings, data = new_run(argv, array)
+    settings, data = new_run(options, argv, array)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -1576,14 +1579,11 @@ def run_command(argv, array=None):
         raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
     with locked(folder):
         check_folder(folder, options['overwrite'])
-        discard(folder)
-        write_json(folder/'settings.json', settings)
         return train_run(folder, settings, data)
 
 
-def new_run(argv, array):
+def new_run(options, argv, array):
     """Settings and data of a new run: the user's flags before what suits the data before the defaults."""
-    options = parse(argv)
     rows, names, image = find_rows(options['data'] if array is None else array, options['columns'])
     suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
               else table_flags(*rows.shape))
@@ -1647,9 +1647,6 @@ def resume(folder, recorded, settings, array):
     rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
     if fingerprint(rows) != settings['fingerprint']:
         raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
-    if not progress:
-        discard(folder)
-        write_json(folder/'settings.json', settings)
     say(f'Going on from iteration {progress.iteration}.' if progress
         else 'Nothing was saved: starting from iteration 0.')
     return train_run(folder, settings, make_data(settings, rows, names, image), progress)
@@ -1763,18 +1760,15 @@ def make_parser():
                     'pictures of how it learns.', epilog=EXAMPLES, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def group(title):
-        section = parser.add_argument_group(title)
-
-        def flag(name, default, meaning, to=section, **words):
-            shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            meaning += '' if default is None or default is False else f' (default: {shown})'
-            to.add_argument(name, default=default, help=meaning, **words)
-        return section, flag
+    def flag(name, default, meaning, **words):
+        """A flag of the section that was begun last."""
+        shown = ' '.join(map(str, default)) if isinstance(default, list) else default
+        meaning += '' if default is None or default is False else f' (default: {shown})'
+        section.add_argument(name, default=default, help=meaning, **words)
     every, switch = dict(type=number(int, 1, 10**9), metavar='N'), dict(action='store_true')
     steps, width = dict(type=number(int, 1, 1000), metavar='N'), dict(type=number(int, 1, 4096), metavar='N')
 
-    _, flag = group('data')
+    section = parser.add_argument_group('data')
     flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
          f'{", ".join(TABLES + ARRAYS)}', metavar='NAME or FILE')
     flag('--columns', None, 'the columns of your table to learn, by name or by number from 1', nargs='+',
@@ -1786,7 +1780,7 @@ def make_parser():
     flag('--no-normalize', None, 'the networks see data as they are', action='store_const', const=None,
          dest='normalize')
 
-    _, flag = group('networks')
+    section = parser.add_argument_group('networks')
     flag('--hidden', [16, 16], 'units of the hidden layers of both networks', nargs='+', **width)
     flag('--activation', 'leaky_relu', 'of the hidden layers: ' + ', '.join(ACTIVATIONS), choices=ACTIVATIONS,
          metavar='NAME')
@@ -1795,7 +1789,7 @@ def make_parser():
          choices=OUTPUT_MAPPINGS, metavar='NAME')
     flag('--noise-dim', 2, 'width of the noise Z', **width)
 
-    _, flag = group('training')
+    section = parser.add_argument_group('training')
     flag('--iterations', 100001, 'one more than a multiple of --snapshot-every draws the last one too', **every)
     flag('--batch-size', 256, 'real samples, and noise vectors, in an iteration', type=number(int, 1, 10**5),
          metavar='N')
@@ -1809,20 +1803,20 @@ def make_parser():
     flag('--seed', 0, 'fixes everything random', type=number(int, 0, 2**32 - 1), metavar='N')
     flag('--step-by-step', False, 'train as the tutorial does, one sess.run a step', **switch)
 
-    _, flag = group('what is reported')
+    section = parser.add_argument_group('what is reported')
     flag('--log-every', 10, 'iterations between rows of the loss log', **every)
     flag('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', **every)
     flag('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', **every)
     flag('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
          "generator's mapping; none: no page either", choices=('article', 'all', 'none'))
 
-    section, flag = group('the output folder')
-    either = section.add_mutually_exclusive_group()
+    section = parser.add_argument_group('the output folder')
     flag('--output', 'outputs', 'where a run writes', metavar='DIR')
-    flag('--resume', False, 'go on with the run found there', either, **switch)
-    flag('--overwrite', False, 'discard the unfinished run found there', either, **switch)
-    flag('--sample', None, 'no training: write N samples of the trained generator', either,
-         type=number(int, 1, 10**7), metavar='N')
+    section = section.add_mutually_exclusive_group()
+    flag('--resume', False, 'go on with the run found there', **switch)
+    flag('--overwrite', False, 'discard the unfinished run found there', **switch)
+    flag('--sample', None, 'no training: write N samples of the trained generator', type=number(int, 1, 10**7),
+         metavar='N')
     return parser
 
 
