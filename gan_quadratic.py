@@ -488,7 +488,7 @@ def sample_measures(samples, data, distance):
     return measured
 
 
-def measure(iteration, losses, answers, features, measured):
+def metrics_row(iteration, losses, answers, features, measured):
     """One row of metrics.csv by column, None where a measure is not defined.
 
     losses: [n, 2] since the last snapshot. answers: mean D(x) on real and on generated samples. features:
@@ -511,7 +511,8 @@ def measure(iteration, losses, answers, features, measured):
 def check_claims(rows, final):
     """The tutorial's five claims, each with its figures and whether it holds (None: a figure is not defined).
 
-    rows: metrics.csv. final: measures of the final samples; of own tables with their `floor` and `shuffled`.
+    rows: metrics.csv. final: measures of the final samples; of own data also `floor` and `shuffled`, the energy
+    distances of real rows and of rows with each column shuffled.
     """
     columns = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
     n = math.ceil(len(rows)/10)
@@ -985,17 +986,17 @@ SNAPSHOT = 'snapshots/%06d.npz'
 FRAMES = (SNAPSHOT, 'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
           'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
           'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png', 'generator/mapping_%06d.png')
-GIFS = ('iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif', 'd_step_transform.gif',
-        'd_step_centroid.gif', 'decision.gif', 'mapping.gif')
 # In the order in which a new run removes them: no checkpoint outlives the run it is of.
 RUN_FILES = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
-             'snapshots/data.npz', 'training_data.png', 'training_loss.png', 'metrics.png', 'columns.png',
-             'index.html', *GIFS)
+             'snapshots/data.npz', 'training_data.png', 'training_loss.png', 'metrics.png', 'columns.png', 'index.html',
+             'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif', 'd_step_transform.gif',
+             'd_step_centroid.gif', 'decision.gif', 'mapping.gif')
 FOLDERS = 'saved_model', 'saved_model.tmp', 'saved_model.old', 'tensorboard'  # the program's alone
 
 
-# What reading a damaged file raises, by json, csv, NumPy and zipfile.
-DAMAGE = ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zipfile.BadZipFile, zlib.error
+def first_line(error):
+    """What an error of TensorFlow says, without the story of the graph around it."""
+    return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
 
 
 @contextlib.contextmanager
@@ -1036,10 +1037,10 @@ def write_json(path, content):
         file.write('\n')
 
 
-def append_lines(path, lines):
-    """Appends lines to a CSV."""
+def append_lines(path, header, lines):
+    """Appends lines to a CSV; a new one begins with the header."""
     with naming(path), open(path, 'a', encoding='utf-8') as file:
-        file.writelines(line + '\n' for line in lines)
+        file.writelines(line + '\n' for line in ([] if file.tell() else [header]) + lines)
 
 
 @contextlib.contextmanager
@@ -1047,7 +1048,8 @@ def reading(path):
     """Where a file of the run turns out to be damaged, raises a Failure that says so."""
     try:
         yield
-    except DAMAGE as error:
+    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error,
+            zipfile.BadZipFile) as error:  # what json, csv, NumPy and zipfile raise
         raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew '
                       'with --overwrite') from error
 
@@ -1113,9 +1115,8 @@ LARGEST_LOSS = 1e8   # no training comes back from there
 
 def diverged(iteration, what, settings):
     """The Failure of a training that nothing can come of any more."""
-    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew with '
-                   f'--overwrite and a --learning-rate below {settings["learning_rate"]:g}, with --normalize, or with '
-                   'another --seed')
+    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew, --overwrite, with '
+                   f'a --learning-rate below {settings["learning_rate"]:g}, --normalize or another --seed')
 
 
 def save_checkpoint(run, progress):
@@ -1169,7 +1170,8 @@ def session_config(hidden, dim):
     """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
     on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
     small = max(hidden) <= 64 and dim <= 64
-    config = tf.ConfigProto(intra_op_parallelism_threads=int(small), device_count={'GPU': 0} if small else {})
+    config = tf.ConfigProto(intra_op_parallelism_threads=1 if small else 0,  # 0: one a core
+                            device_count={'GPU': 0} if small else {})
     config.gpu_options.allow_growth = True
     return config
 
@@ -1250,11 +1252,10 @@ def keep_snapshot(run, progress, arrays, answers, samples):
     with replacing(run.folder/(SNAPSHOT % progress.iteration)) as new, open(new, 'wb') as file:
         np.savez(file, **arrays)
     measured = sample_measures(samples, run.data, run.fixed.distance)
-    row = measure(progress.iteration, np.concatenate(progress.recent), answers, arrays['features'], measured)
+    row = metrics_row(progress.iteration, np.concatenate(progress.recent), answers, arrays['features'], measured)
     progress.recent.clear()
-    append_lines(run.folder/'metrics.csv',
-                 ([','.join(row)] if progress.iteration == 0 else [])
-                 + [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
+    append_lines(run.folder/'metrics.csv', ','.join(row),
+                 [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
     add_event(run.events, row)
     distance = measured['energy_distance']
     if run.settings['keep'] == 'best' and distance is not None and not distance >= progress.best['energy_distance']:
@@ -1287,9 +1288,8 @@ def train_blocks(run, progress, train_block, length, drawing):
             tell(drawing, 'draw')
 
         rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
-        header = ['Iteration,Discriminator Loss,Generator Loss'] if iteration == 0 else []
-        append_lines(run.folder/'loss_logs.csv', header + ['%d,%.9g,%.9g' % row for row in rows
-                                                           if row[0] % settings['log_every'] == 0])
+        append_lines(run.folder/'loss_logs.csv', 'Iteration,Discriminator Loss,Generator Loss',
+                     ['%d,%.9g,%.9g' % row for row in rows if row[0] % settings['log_every'] == 0])
         for row in rows:
             if row[0] % settings['print_every'] == 0:
                 say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
@@ -1460,6 +1460,7 @@ def read_cluster(settings=None):
         if not jobs['worker']:
             return None
         task, index = config['task']['type'], config['task'].get('index', 0)
+        # Each raises one of the errors below: not one chief; no such task; no host or port.
         (_,), address = jobs['chief'], dict(enumerate(jobs[task]))[index]
         [re.fullmatch(r'\S+:\d{1,5}', each)[0] for each in jobs['chief'] + jobs['worker']]
     except (ValueError, TypeError, LookupError, AttributeError):
@@ -1676,11 +1677,6 @@ def say(line, bar=None, file=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
-def first_line(error):
-    """What an error of TensorFlow says, without the story of the graph around it."""
-    return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
-
-
 def describe(run):
     """Says what runs; its graph is the default graph."""
     settings, data, dim = run.settings, run.data, len(run.data.names)
@@ -1689,8 +1685,8 @@ def describe(run):
     say(f'Data        {settings["data"]}, {dim} columns, {seen}'
         + (f' (chosen for such data: {suited})' if suited else ''))
     if data.rows is not None:
-        kept = f'{len(data.kept)} rows are kept back to judge by' if data.kept is not None else (
-            'too few to keep any back, so quality cannot be judged, and the last generator is delivered')
+        kept = (f'{len(data.kept)} are kept back to judge by' if data.kept is not None else
+                'too few to keep any back: quality cannot be judged, the last generator is delivered')
         say(f'Rows        {len(data.rows)} to train on; {kept}')
     counts = [sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
               ('Generator', 'Discriminator')]

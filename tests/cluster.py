@@ -47,13 +47,12 @@ def milliseconds(config, size, seconds):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     *hidden, batch = map(str, size)
     settings = gan.parse(['--hidden', *hidden, '--batch-size', batch])
-    data, streams = gan.make_data(settings), gan.make_streams(0)
-    cluster = gan.read_cluster(settings)
-    with contextlib.redirect_stdout(None), gan.open_session(settings, data, streams, cluster) as session:
-        train_block = gan.block_trainer(session, settings, 20)
+    data = gan.make_data(settings)
+    with contextlib.redirect_stdout(None), gan.open_run(None, settings, data) as run:
+        train_block = gan.block_trainer(run, 20)
         times, n, end = [], 1, time.perf_counter() + seconds
         while len(times) < 6 or time.perf_counter() < end:
-            batches = gan.draw_batches(data, streams, n, settings['batch_size'], settings['noise_dim'])
+            batches = gan.draw_batches(data, run.streams, n, settings['batch_size'], settings['noise_dim'])
             began = time.perf_counter()
             train_block(*batches)
             times.append(1000*(time.perf_counter() - began)/n)
@@ -86,9 +85,8 @@ def main():
                         metavar='N,N,BATCH', help='hidden units, then the batch (default: three sizes)')
     parser.add_argument('--seconds', type=float, default=10, metavar='S', help='of each measurement (default: 10)')
     arguments = parser.parse_args()
-    versions = gan.versions()
     print(f'`python tests/cluster.py {shlex.join(sys.argv[1:])}`  \n{datetime.date.today()}, {os.cpu_count()} cores, '
-          f'load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, TensorFlow {versions["tensorflow"]}\n')
+          f'load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, TensorFlow {gan.tf.version.VERSION}\n')
     print('| hidden | batch | no cluster | one worker | two workers | two against one | load |\n|' + '---|'*7)
     for words in arguments.sizes:
         size = [int(word) for word in words.split(',')]
