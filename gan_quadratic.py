@@ -381,9 +381,9 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lamb
 
 
 def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
-    """The loss of a network, 'disc' or 'gen', on a batch, and gradients by these variables of what its updates
-    minimise: a list."""
-    if network == 'gen':
+    """The loss of a network, 'Generator' or 'Discriminator', on a batch, and the gradients by these variables of what
+    its updates minimise: a list."""
+    if network == 'Generator':
         loss = minimised = connect(X, Z, **networks).gen_loss
     else:
         gan = connect(X, Z, joined=not penalty, **networks)  # the penalty needs the real samples' gradients apart
@@ -398,7 +398,7 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     It trains the variables and optimizer slots that `build_gan` made with the same optimizers. Returns a function
     (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. XLA compiles
     anew for each shape that is fed, so the batches pass through buffers of one shape, with a count beside them.
-    `compute`: what computes losses and gradients, this machine or others. `networks`: as of `build_gan`.
+    compute: what gives losses and gradients, here or on other machines. networks: see `build_gan`, with its penalty.
     """
     X_buffer = np.zeros([length, batch_size, dim], np.float32)
     Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
@@ -406,9 +406,9 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     Z_fed = tf.placeholder(tf.float32, Z_buffer.shape)
     count = tf.placeholder(tf.int32, [])
 
-    def steps(number, network, optimizer, scope, *batch):
+    def steps(number, network, optimizer, batch):
         """`number` updates of a network, one after the other; returns the loss from before the last."""
-        variables = tf.trainable_variables(scope)
+        variables = tf.trainable_variables(f'GAN/{network}')
 
         def step(k, _):
             loss, *gradients = compute(network, variables, *batch, dim=dim, reuse=True, **networks)
@@ -419,9 +419,9 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     def iterations(X_batches, Z_batches, count):
         def iteration(i, losses):
             batch = X_batches[i], Z_batches[i]
-            dloss = steps(d_steps, 'disc', disc_optimizer, 'GAN/Discriminator', *batch)
+            dloss = steps(d_steps, 'Discriminator', disc_optimizer, batch)
             with tf.control_dependencies([dloss]):
-                gloss = steps(g_steps, 'gen', gen_optimizer, 'GAN/Generator', *batch)
+                gloss = steps(g_steps, 'Generator', gen_optimizer, batch)
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [[dloss, gloss]])
         return tf.while_loop(lambda i, _: i < count, iteration, [tf.constant(0), tf.zeros([length, 2])])[1]
 
@@ -523,7 +523,8 @@ def check_claims(rows, final):
     off = max(abs(columns['Discriminator Loss Mean'][-n:].mean() - 2*math.log(2)),
               abs(columns['Generator Loss Mean'][-n:].mean() - math.log(2)))
     spread = shrinkage(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss and so no spread
-    mixing, distance = shrinkage(columns['Feature Mixing']), final['energy_distance']
+    mixing = shrinkage(columns['Feature Mixing'])
+    distance = math.nan if final['energy_distance'] is None else final['energy_distance']
     floor, shuffled = final.get('floor'), final.get('shuffled')
     # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
     # Of own tables it is as much beyond what real rows measure, or half of the way from there to shuffled columns:
@@ -531,34 +532,26 @@ def check_claims(rows, final):
     limit = 0.02 if floor is None else max(floor + 0.02, (floor + shuffled)/2)
     move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
 
-    def claim(words, *figures):
-        measured = {name: float(value) if value is not None and math.isfinite(value) else None
-                    for name, value, _ in figures}
-        good = [None if measured[name] is None else bool(passed) for name, _, passed in figures]
-        return dict(claim=words, measured=measured,
-                    holds=False if False in good else None if None in good else True)
-    return dict(
-        losses_settle=claim(
-            'The losses settle at 2 ln 2 and ln 2',
+    claims = dict(
+        losses_settle=('The losses settle at 2 ln 2 and ln 2', {
             # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
-            ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
-            # "settle" means to change less at the end than at the start
-            ('spread, last tenth / first', spread, spread < 1)),
-        samples_follow=claim(
-            'Generated samples follow the real distribution',
-            ('energy distance', distance, distance is not None and distance <= limit)),
-        real_features_stay=claim(
-            'A generator update moves no feature of real data',
-            # the generator's variables do not enter D's features of real data, so not even by rounding
-            ('largest move', move, move == 0)),
-        centroid_moves_toward=claim(
-            'The generated centroid moves toward the real one',
-            # the tutorial says "almost always": read as nine times in ten
-            ('share of snapshots', toward, toward >= 0.9)),
-        features_mix=claim(
-            'Real and generated features mix more and more',
-            # "more" means a smaller distance between the two clouds at the end than at the start
-            ('distance, last tenth / first', mixing, mixing < 1)))
+            'distance from 2 ln 2 and ln 2': (off, off <= 0.05),
+            'spread, last tenth / first': (spread, spread < 1)}),  # "settle": to change less at the end than at first
+        samples_follow=('Generated samples follow the real distribution', {
+            'energy distance': (distance, distance <= limit)}),
+        real_features_stay=('A generator update moves no feature of real data', {
+            'largest move': (move, move == 0)}),  # not even by rounding, for G's variables do not enter them
+        centroid_moves_toward=('The generated centroid moves toward the real one', {
+            'share of snapshots': (toward, toward >= 0.9)}),  # "almost always", says the tutorial
+        features_mix=('Real and generated features mix more and more', {
+            'distance, last tenth / first': (mixing, mixing < 1)}))
+
+    def judged(words, figures):
+        measured = {name: float(value) if math.isfinite(value) else None for name, (value, _) in figures.items()}
+        passed = [None if measured[name] is None else bool(good) for name, (_, good) in figures.items()]
+        holds = False if False in passed else None if None in passed else True
+        return dict(claim=words, measured=measured, holds=holds)
+    return {name: judged(*claim) for name, claim in claims.items()}
 
 
 def verdict(final):
@@ -1115,8 +1108,8 @@ LARGEST_LOSS = 1e8   # no training comes back from there
 
 def diverged(iteration, what, settings):
     """The Failure of a training that nothing can come of any more."""
-    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew, --overwrite, with '
-                   f'a --learning-rate below {settings["learning_rate"]:g}, --normalize or another --seed')
+    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite '
+                   f'with --learning-rate below {settings["learning_rate"]:g}, --normalize or another --seed')
 
 
 def save_checkpoint(run, progress):
@@ -1133,8 +1126,9 @@ def save_checkpoint(run, progress):
 
 
 def read_checkpoint(folder):
-    """The progress of the last checkpoint, as `train_run` begins it, with every variable's value by its name and the
-    streams' states; None where there is none. Raises Failure."""
+    """How far the run had come at its last checkpoint, None where there is none: the iteration, seconds so far, recent
+    losses, the best snapshot and its generator's weights, every variable's value by its name, the streams' states.
+    Raises Failure."""
     path = folder/'checkpoint.npz'
     arrays = read_npz(path)
     if arrays is None:
@@ -1214,8 +1208,8 @@ def block_trainer(run, length):
     workers = run.cluster.jobs['worker'] if run.cluster else []
     compute = functools.partial(worker_gradients, len(workers)) if workers else loss_and_gradients
     run_loop = functools.partial(build_loop(
-        *run.optimizers, length, settings['batch_size'], *steps, not workers, compute, penalty=settings['penalty'],
-        noise_dim=settings['noise_dim'], **network_options(settings, run.data)), run.sess)
+        *run.optimizers, length, settings['batch_size'], *steps, jit_compile=not workers, compute=compute,
+        penalty=settings['penalty'], noise_dim=settings['noise_dim'], **network_options(settings, run.data)), run.sess)
     if workers:
         return functools.partial(run_on_workers, run_loop, run.sess, workers)
     try:
@@ -1323,10 +1317,10 @@ def train_run(folder, settings, data, progress=None):
                 run.streams[use].bit_generator.state = state
             cut_logs(folder, settings, progress.iteration)
             write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
-        else:  # recent: losses since the last snapshot, arrays [n, 2]; best: the snapshot that --keep best delivers
+        else:  # recent: losses since the last snapshot, arrays [n, 2]; best: what --keep best delivers, if it is given
             progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
                                        best_weights={})
-        before, every = progress.seconds, settings['snapshot_every']
+        before = progress.seconds
         run.events = event_writer(folder)
         (folder/'summary.json').unlink(missing_ok=True)
         (folder/'snapshots').mkdir(exist_ok=True)
@@ -1335,7 +1329,7 @@ def train_run(folder, settings, data, progress=None):
         drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
         times.append(time.perf_counter())
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
-        length = max(1, min(every - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
+        length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
         train_block = block_trainer(run, length)
         times.append(time.perf_counter())
         train_blocks(run, progress, train_block, length, drawing)
@@ -1349,16 +1343,15 @@ def train_run(folder, settings, data, progress=None):
             final.update(floor=float(run.fixed.drawn['floor']), shuffled=float(run.fixed.drawn['shuffled']),
                          nearness=nearness(samples, data))
         claims = check_claims(rows, final)
-        failed = claims['samples_follow']['holds'] is False
         finish_drawing(drawing)
         times.append(time.perf_counter())
         seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
         seconds['training'] += before
-        summary = dict(claims=claims, final=final, verdict=verdict(final),
-                       advice=advice(settings, rows, data) if failed else None, settings=settings, seconds=seconds,
-                       versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION,
-                                     numpy=np.__version__),
-                       delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
+        summary = dict(
+            claims=claims, final=final, verdict=verdict(final), settings=settings, seconds=seconds,
+            advice=advice(settings, rows, data) if claims['samples_follow']['holds'] is False else None,
+            versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
+            delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
         write_json(folder/'summary.json', summary)
     report(folder, summary, drawing)
     return dict(summary, samples=samples)
