@@ -1554,7 +1554,7 @@ def run_command(argv, array=None):
     if cluster and cluster.task == 'worker':
         return serve()
     folder = Path(options['output'])
-    flag = next((f'--{name}' for name in ('resume', 'sample') if options[name]), None)
+    flag = '--resume' if options['resume'] else '--sample' if options['sample'] else None
     if flag:
         if not (folder/'settings.json').exists():
             raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
@@ -1602,8 +1602,8 @@ def check_folder(folder, overwrite):
     except Failure:
         holds_run = True  # a damaged one
     if not holds_run:
-        own = {'settings.json', *(name.split('/')[0] for name in RUN_FILES + FRAMES + FOLDERS)}
-        taken = sorted(name for name in present if name in own or name.startswith('checkpoint'))
+        ours = {'settings.json', *(name.split('/')[0] for name in RUN_FILES + FRAMES + FOLDERS)}
+        taken = sorted(name for name in present if name in ours or name.startswith('checkpoint'))
         if taken:
             raise UsageError(f'argument --output: {folder/taken[0]} is not of a run, and a run would write there; '
                              'give another --output')
