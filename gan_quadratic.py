@@ -53,30 +53,35 @@ except ImportError:  # not on Windows, where two runs in one folder go unnoticed
 
 # At its own level, 3, XLA unrolls loops over 16 units before they become vector instructions: a quarter slower here.
 XLA_FLAGS = '--xla_backend_optimization_level=2'
-IMPORTING = threading.Lock()
+SILENCE = threading.Lock()  # stderr and the environment belong to all threads
+
+
+@contextlib.contextmanager
+def silence():
+    """Closes stderr to what TensorFlow writes there as it is imported, and version 2.16 as XLA first compiles."""
+    with SILENCE, open(os.devnull, 'wb') as nowhere:
+        stderr = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @functools.cache
 def import_tensorflow():
-    """`tensorflow.compat.v1`, imported without its chatter: it writes on stderr before any log level applies.
-
-    Nor is Keras loaded with it, a third of the time and 100 MB: TensorFlow does so only where it is to be Keras 3, and
-    finds that out once more when `tf.keras` is first used, which stays what it would have been.
-    """
+    """`tensorflow.compat.v1`, without Keras, a third of the time and 100 MB: TensorFlow loads that only where it is to
+    be Keras 3, and finds that out once more when `tf.keras` is first used, which stays what it would have been."""
     os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    with IMPORTING:  # for stderr and the environment belong to all threads
+    with silence():
         without_keras = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
                              or find_spec('tf_keras'))
-        stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 2)
         os.environ.update(TF_USE_LEGACY_KERAS='1') if without_keras else None
         try:
             import tensorflow.compat.v1 as imported
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            os.close(silence)
             os.environ.pop('TF_USE_LEGACY_KERAS') if without_keras else None
     imported.logging.set_verbosity(imported.logging.ERROR)
     return imported
@@ -1213,7 +1218,8 @@ def block_trainer(run, length):
     if workers:
         return functools.partial(run_on_workers, run_loop, run.sess, workers)
     try:
-        run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+        with silence():
+            run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
     except tf.errors.OpError as error:
         raise Failure(f'the training loop could not be compiled ({first_line(error)}); '
                       'give smaller networks or batches, or --step-by-step') from error
