@@ -622,7 +622,7 @@ def test_no_space_left(room, finished, tmp_path, monkeypatch, capsys):
         patch.setattr(gan_quadratic, 'open', ShortDisk(room), raising=False)
         patch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
         assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
-    one_line(capsys, 'No space left', '--resume' if room > 100 else '')
+    one_line(capsys, folder, 'No space left', '--resume' if room > 100 else '')
     assert not decode_everything(folder)
     assert command('--resume' if room > 100 else STEPS[0], *([] if room > 100 else STEPS[1:]), '--output', folder) == 0
     assert_same_numbers(folder, finished)
@@ -654,7 +654,7 @@ def test_a_full_disk(room, small_disk, finished, monkeypatch, capfd):
         patch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
         at_iteration(patch, 250, lambda: fill(small_disk, room))
         assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
-    one_line(capfd, 'No space left', '--resume')
+    one_line(capfd, folder, 'No space left', '--resume')
     assert not decode_everything(folder)
     (small_disk/'ballast').unlink()
     assert command('--resume', '--output', folder) == 0

@@ -1,5 +1,6 @@
 """The program as its users meet it: the command, its files and pictures, the exercises, the user's own data."""
 import csv
+import io
 import json
 import os
 import re
@@ -156,6 +157,33 @@ def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypa
     monkeypatch.setattr(program, 'block_trainer', lambda run, length: slow)
     train(iterations=14, output=str(tmp_path), pictures='none')
     assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
+
+
+class Terminal(io.StringIO):
+    """Stands for stdout on a terminal."""
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize('term, bars', [('dumb', 0), ('xterm', 1)])
+def test_the_bar_counts_from_where_the_pace_is_known(term, bars, tmp_path, monkeypatch):
+    """Else the first estimate would take compiling for training; a terminal that knows no escapes gets none."""
+    made = []
+
+    class Bar:
+        def __init__(self, target, unit_name):
+            made.append([target])
+
+        def update(self, done):
+            made[-1].append(done)
+    monkeypatch.setenv('TERM', term)
+    monkeypatch.setattr(program.tf.keras.utils, 'Progbar', Bar)
+    monkeypatch.setattr(sys, 'stdout', Terminal())
+    train(iterations=14, output=str(tmp_path), pictures='none', step_by_step=True, print_every=1)
+    said = sys.stdout.getvalue()
+    assert len(made) == bars and ('\033' in said) == bool(bars)
+    for target, *done in made:  # iteration 0 goes alone, then the first block of one iteration shows the pace
+        assert target == 14 - 2 and done[-1] == target and done == sorted(done)
 
 
 # -------------------------------------------------------------------------------------------------- exercises
