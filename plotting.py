@@ -602,7 +602,8 @@ h2 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; } aside h2:first-child { margin
 nav { position: sticky; top: 0; background: Canvas; display: flex; gap: .8rem; align-items: center; padding: .6rem 0;
       border-bottom: 1px solid var(--line); margin-bottom: 1rem; z-index: 1; }
 nav input { flex: 1; min-width: 0; accent-color: var(--mark); } nav button { font: inherit; min-width: 4.5rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem; flex: 1; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem; flex: 1;
+        align-content: start; }
 .beside { display: flex; gap: 1.5rem; } aside { width: 21rem; }
 @media (max-width: 60rem) { .beside { display: block; } aside { width: auto; margin-top: 1rem; } }
 @media (prefers-reduced-motion: reduce) { #play { display: none; } }
