@@ -1486,7 +1486,8 @@ def serve():
     if cluster.task == 'worker':
         for number in signal.SIGINT, signal.SIGTERM:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-        threading.Event().wait()  # in Server.join Python would answer no signal
+        with silence():
+            threading.Event().wait()  # in Server.join Python would answer no signal
     return server
 
 
