@@ -467,7 +467,7 @@ def table_columns(folder, data, most=12):
         for rows, colour, name, width in (real, REAL, f'{words} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
             ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=colour,
                     linewidth=width, label=None if k else name)
-        scale_axis(ax, 'x', real[:, k], 4)
+        scale_axis(ax, 'x', np.concatenate([real[:, k], generated[:, k]]), 4)
     above.legend(**LEGEND)
     for part in below:
         tables = [np.nan_to_num(np.corrcoef(rows[:, :shown].T)) for rows in (real, generated)]
