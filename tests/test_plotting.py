@@ -90,6 +90,14 @@ def test_heavy_tails_get_logarithmic_axes():
         assert ax.get_xscale() == scale, values[:3]
 
 
+def test_tails_of_generated_rows_count_too(tmp_path):
+    """The rows kept back may have missed them."""
+    folder = make_folder(tmp_path/'run', RNG.normal(size=[300, 2]), iterations=(0,))
+    np.savetxt(folder/'generated_samples.csv', RNG.standard_t(1, [5000, 2]), '%.9g', ',', header='x0,x1', comments='')
+    figure = plotting.table_columns(folder, plotting.Run(folder).data)
+    assert [ax.get_xscale() for ax in figure.axes[:2]] == ['symlog', 'symlog']
+
+
 def test_round_numbers_around_features():
     """They hold the values and no more than as much again on either side; small moves leave them where they are."""
     for low, high in RNG.normal(size=[50, 2])*10**RNG.uniform(-6, 9, [50, 1]):
