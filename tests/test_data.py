@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import gan_quadratic as program
 from gan_quadratic import UsageError, find_rows, make_data, make_quantile, parse, read_rows, train
 from test_robust import at_iteration, command
-from test_run import assert_saved_model
+from test_run import assert_events, assert_saved_model
 
 TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none', step_by_step=True)
 
@@ -199,6 +199,7 @@ def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
     assert command('--resume', '--data', tmp_path/'moved.npy', '--output', tmp_path/'broken') == 0
     for name in 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv':
         assert (tmp_path/'whole'/name).read_bytes() == (tmp_path/'broken'/name).read_bytes()
+    assert_events(tmp_path/'broken')
     summaries = [json.loads((tmp_path/name/'summary.json').read_text()) for name in ('whole', 'broken')]
     assert summaries[0]['delivered_iteration'] == summaries[1]['delivered_iteration']
 
@@ -287,6 +288,10 @@ def test_images(shape, tmp_path, monkeypatch):
     np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(300), x_test=images[:3])
     results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), **TINY)
     assert results['samples'].shape == (500, np.prod(shape)) and math.isfinite(results['final']['energy_distance'])
+    if len(shape) == 2:
+        Z = program.sample_Z(program.FINAL_ROWS, results['settings']['noise_dim'], program.make_streams(0)['final'])
+        np.save(tmp_path/'Z.npy', Z)
+        assert_saved_model(tmp_path/'out', tmp_path, results['samples'])
     data = make_data(results['settings'], *find_rows(str(tmp_path/'images.npz')))
     scaled = data.transform.to_networks(data.rows)
     assert scaled.min() == -1 and scaled.max() == 1

@@ -326,8 +326,8 @@ def assert_saved_model(folder, tmp_path, expected):
     assert (np.abs(samples - expected) <= 1e-5*expected.std(axis=0) + 1e-8*np.abs(expected)).mean() > 0.999
 
 
-def test_tensorboard_has_each_measure_once(run):
-    folder, _ = run
+def assert_events(folder):
+    """TensorBoard's file holds the graph once, and each figure of metrics.csv once."""
     path, = (folder/'tensorboard').iterdir()
     events = list(program.tf.train.summary_iterator(str(path)))
     assert sum(bool(event.graph_def) for event in events) == 1
@@ -338,6 +338,10 @@ def test_tensorboard_has_each_measure_once(run):
     assert scalars.keys() == expected.keys()
     assert all(scalars[key] == pytest.approx(expected[key], rel=1e-6, abs=1e-9) for key in expected)
     assert sum(len(event.summary.value) for event in events) == len(scalars)
+
+
+def test_tensorboard_has_each_measure_once(run):
+    assert_events(run[0])
 
 
 @pytest.mark.parametrize('redirect', ['| head -1', '>&- 2>&-'])
