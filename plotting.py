@@ -127,6 +127,7 @@ def scale_axis(ax, axis, values, numbers):
     away = np.abs(values - np.median(values))
     usual = np.median(away[away > 0]) if away.any() else 0
     if away.max() > max(30*usual, np.abs(np.median(values))):
+        usual = 10**math.ceil(math.log10(usual))  # so that no power of ten below it is numbered, close to the 0
         getattr(ax, f'set_{axis}scale')('symlog', linthresh=usual)
         getattr(ax, f'{axis}axis').get_major_locator().set_params(numticks=numbers)
         ends = np.array([values.min(), values.max()])

@@ -96,6 +96,9 @@ def test_tails_of_generated_rows_count_too(tmp_path):
     np.savetxt(folder/'generated_samples.csv', RNG.standard_t(1, [5000, 2]), '%.9g', ',', header='x0,x1', comments='')
     figure = plotting.table_columns(folder, plotting.Run(folder).data)
     assert [ax.get_xscale() for ax in figure.axes[:2]] == ['symlog', 'symlog']
+    for ax in figure.axes[:2]:  # and the numbers along them stand apart
+        ends = ax.transData.transform([(x, 0) for x in sorted(ax.get_xticks())])[:, 0]
+        assert np.diff(ends).min() > 12
 
 
 def test_round_numbers_around_features():
