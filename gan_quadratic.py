@@ -22,6 +22,7 @@ import gzip
 import itertools
 import json
 import math
+import multiprocessing.pool
 import os
 import re
 import shutil
@@ -35,7 +36,6 @@ import zipfile
 import zlib
 from array import array
 from importlib.util import find_spec
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from statistics import NormalDist
 from types import SimpleNamespace
@@ -1453,8 +1453,9 @@ def finish_drawing(drawing):
 
 def read_cluster(settings=None):
     """What TF_CONFIG says, None without workers. Raises UsageError where it is malformed, or the batch does not fit."""
+    text = os.environ.get('TF_CONFIG') or '{}'
     try:
-        config = json.loads(os.environ.get('TF_CONFIG') or '{}')
+        config = json.loads(text)
         jobs = {job: config.get('cluster', {}).get(job, []) for job in ('chief', 'worker')}
         if not jobs['worker']:
             return None
@@ -1463,15 +1464,12 @@ def read_cluster(settings=None):
         (_,), address = jobs['chief'], dict(enumerate(jobs[task]))[index]
         [re.fullmatch(r'\S+:\d{1,5}', each)[0] for each in jobs['chief'] + jobs['worker']]
     except (ValueError, TypeError, LookupError, AttributeError):
-        raise UsageError(f'environment variable TF_CONFIG: {os.environ["TF_CONFIG"][:300]!r} is not {{"cluster": '
-                         '{"chief": ["HOST:PORT"], "worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": '
-                         '0}}, or of type "chief"; correct it, or unset it') from None
+        raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and its workers, '
+                         'each HOST:PORT, and a task of it; correct it as README shows, or unset it') from None
     batch, n = settings['batch_size'] if settings else 0, len(jobs['worker'])
     if batch % n:
         raise UsageError(f'argument --batch-size: {batch} cannot be split evenly over {n} workers; '
                          f'give {max(1, round(batch/n))*n}')
-    if settings and settings['step_by_step']:
-        raise UsageError('argument --step-by-step: has no meaning beside workers in TF_CONFIG; leave it out')
     return SimpleNamespace(jobs=jobs, task=task, index=index, address=address)
 
 
@@ -1497,7 +1495,7 @@ def silent(workers):
         host, port = address.rsplit(':', 1)
         with contextlib.suppress(OSError, UnicodeError), socket.create_connection((host.strip('[]'), port), 10) as peer:
             return peer.recv(1)
-    with ThreadPool(len(workers)) as pool:
+    with multiprocessing.pool.ThreadPool(len(workers)) as pool:
         return [address for address, answered in zip(workers, pool.map(answer, workers)) if not answered]
 
 
@@ -1531,16 +1529,15 @@ def worker_gradients(n, network, variables, X, Z, **options):
 
 def run_on_workers(run_loop, sess, workers, *batches):
     """The losses of a block. Raises Failure where a worker is lost; TensorFlow would wait for one that falls silent."""
-    with ThreadPool(1) as pool:
+    with multiprocessing.pool.ThreadPool(1) as pool:
         block, lost = pool.apply_async(run_loop, batches), []
-        while not (lost or block.ready()):
-            block.wait(5)
-            lost = [] if block.ready() else silent(workers)
-        try:
-            if not lost:
-                return block.get()
-        except tf.errors.OpError as error:
-            lost = silent(workers) or [' '.join(str(error).split())[:200]]
+        while not lost:
+            try:
+                return block.get(5)
+            except multiprocessing.TimeoutError:
+                lost = silent(workers)
+            except tf.errors.OpError as error:
+                lost = silent(workers) or [' '.join(str(error).split())[:200]]
     closing = threading.Thread(target=sess.close, daemon=True)
     closing.start()
     closing.join(5)  # with a lost worker it may not end either; as Python ends it must not be about to

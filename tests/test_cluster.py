@@ -152,9 +152,3 @@ def test_batch_that_does_not_divide(batch, nearest, monkeypatch, capsys, tmp_pat
     monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': JOBS, 'task': CHIEF}))
     assert gan_quadratic.main(['--output', str(tmp_path/'run'), '--batch-size', str(batch)]) == 2
     assert capsys.readouterr().err.endswith(f'give {nearest}\n') and not (tmp_path/'run').exists()
-
-
-def test_a_cluster_does_not_train_step_by_step(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': JOBS, 'task': CHIEF}))
-    assert gan_quadratic.main(['--output', str(tmp_path/'run'), '--batch-size', '3', '--step-by-step']) == 2
-    assert '--step-by-step' in capsys.readouterr().err and not (tmp_path/'run').exists()
