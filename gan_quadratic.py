@@ -452,7 +452,7 @@ def distances(a, b):
 
 def mean_distance(a, b):
     """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
-    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*len(b))
+    return sum(float(block.sum()) for block in distances(a, b))/(len(a)*len(b))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
@@ -656,11 +656,12 @@ def read_table(path, chosen=None):
 
 def choose_columns(chosen, names):
     """The indices of the chosen columns (None: of all), by name or by number from 1. Raises UsageError."""
-    numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in reversed([*enumerate(names)])}
+    numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     for word in chosen or []:
-        if word not in numbers:
+        if word not in numbers or names.count(word) > 1:
             known = ', '.join(repr(name[:40]) for name in names[:20]) + (', ...' if len(names) > 20 else '')
-            raise UsageError(f'has no column {word!r}; give names or numbers from 1 to {len(names)}: {known}')
+            found = f'{names.count(word)} columns' if word in names else 'no column'
+            raise UsageError(f'has {found} {word!r}; give names, or numbers from 1 to {len(names)}: {known}')
     indices = [numbers[word] for word in chosen or []]
     if len(set(indices)) < len(indices):
         raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
@@ -1878,6 +1879,8 @@ def main(argv=None):
             status, line = 1, str(error)
         elif isinstance(error, OSError):
             status, line = 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
+        elif isinstance(error, ImportError):
+            status, line = 1, f'{error}; install what is needed: python -m pip install -r requirements.txt'
         elif isinstance(error, MemoryError):
             status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
         else:
@@ -1887,6 +1890,7 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
+    gc.set_threshold(100_000)  # TensorFlow's import and graphs make many objects, and nearly all of them stay
     status = main()
     gc.freeze()  # nothing of TensorFlow's need be looked through once more, which takes half a second
     sys.exit(status)

@@ -86,6 +86,13 @@ def test_a_text_column_is_left_out_by_columns(tmp_path):
             find_rows(str(tmp_path/'a.csv'), chosen)
 
 
+def test_a_name_of_two_columns_tells_none(tmp_path):
+    (tmp_path/'a.csv').write_text('x,y,x\n1,2,3\n4,5,6\n')
+    with pytest.raises(UsageError, match="2 columns 'x'"):
+        find_rows(str(tmp_path/'a.csv'), ['x'])
+    assert find_rows(str(tmp_path/'a.csv'), ['3', 'y'])[0].tolist() == [[3, 2], [6, 5]]
+
+
 def test_a_refused_file_leaves_no_folder(tmp_path):
     (tmp_path/'a.csv').write_text('x,y\n1,two\n')
     assert command('--data', tmp_path/'a.csv', '--output', tmp_path/'out') == 2

@@ -250,6 +250,14 @@ def test_bad_input_loads_no_tensorflow(bad_files, tmp_path):
     assert said.stdout.split('\n')[-2] == f'{[2]*len(lines)} False', said
 
 
+def test_without_tensorflow(tmp_path):
+    (tmp_path/'tensorflow').mkdir()
+    (tmp_path/'tensorflow/__init__.py').write_text('raise ModuleNotFoundError("No module named \'tensorflow\'")')
+    said = subprocess.run([sys.executable, ROOT/'gan_quadratic.py', '--output', tmp_path/'run'], text=True,
+                          env=dict(os.environ, PYTHONPATH=str(tmp_path)), capture_output=True)
+    assert said.returncode == 1 and said.stderr.count('\n') == 1 and '-r requirements.txt' in said.stderr
+
+
 @pytest.mark.skipif(AS_ROOT, reason='root may read everything')
 def test_unreadable_data(tmp_path, capsys):
     (tmp_path/'data.csv').write_text('1,2\n3,4\n')
