@@ -190,7 +190,7 @@ DISTRIBUTIONS = {
     'sphere': Distribution(sphere, SHAPED),
 }
 IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0005,
-                   penalty=1., batch_size=64, iterations=20001, keep='best')
+                   penalty=2., batch_size=64, iterations=30001, keep='best')
 
 
 def table_flags(n, dim):
