@@ -702,7 +702,9 @@ def load_rows(source, chosen=None):
     is_image = (rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)) and min(rows.shape[1:3]) > 3
     image = rows.shape[1:] if is_image else None
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
-    if chosen and not image:
+    if chosen and image:
+        raise UsageError('holds images, which have no columns to choose from; leave --columns out')
+    if chosen:
         rows = rows[:, choose_columns(chosen, [str(k + 1) for k in range(rows.shape[1])])]
     if len(rows) < 2 or not rows.size:
         raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
@@ -1023,6 +1025,8 @@ def replacing(path):
                 path.rename(old)
             os.replace(new, path)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         for leftover in new, old:
             shutil.rmtree(leftover, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -1465,12 +1469,11 @@ def read_cluster(settings=None):
         (_,), address = jobs['chief'], dict(enumerate(jobs[task]))[index]
         [re.fullmatch(r'\S+:\d{1,5}', each)[0] for each in jobs['chief'] + jobs['worker']]
     except (ValueError, TypeError, LookupError, AttributeError):
-        raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and its workers, '
+        raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, '
                          'each HOST:PORT, and a task of it; correct it as README shows, or unset it') from None
     batch, n = settings['batch_size'] if settings else 0, len(jobs['worker'])
     if batch % n:
-        raise UsageError(f'argument --batch-size: {batch} cannot be split evenly over {n} workers; '
-                         f'give {max(1, round(batch/n))*n}')
+        raise UsageError(f'argument --batch-size: {batch} is uneven over {n} workers; give {max(1, round(batch/n))*n}')
     return SimpleNamespace(jobs=jobs, task=task, index=index, address=address)
 
 
@@ -1515,12 +1518,11 @@ def cluster_session(cluster):
 def worker_gradients(n, network, variables, X, Z, **options):
     """`loss_and_gradients`, computed by n workers, compiled, each on a share of the batch, and averaged."""
     values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
-    names = [v.op.name for v in variables]
 
     @functools.partial(tf.function, jit_compile=True, autograph=False)
     def of_share(values, X, Z):
         with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
-            return loss_and_gradients(network, [values[name] for name in names], X, Z, **options)
+            return loss_and_gradients(network, [values[v.op.name] for v in variables], X, Z, **options)
     results = []
     for k, share in enumerate(zip(tf.split(X, n), tf.split(Z, n))):
         with tf.device(f'/job:worker/task:{k}'):

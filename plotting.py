@@ -442,6 +442,8 @@ def metrics(folder, data):
             ax.set_yscale('symlog', linthresh=0.01)
         elif scale == 'log' and np.nanmax(drawn) > 0:
             ax.set_yscale('log', nonpositive='mask')
+            if np.nanmax(drawn) > 30*np.nanmin(drawn[drawn > 0]):
+                ax.minorticks_off()  # powers of ten say enough, and drawing the others takes as long as all else here
         ax.legend(fontsize=7, frameon=False, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2,
                   columnspacing=1, handlelength=1.5)  # under the panel, where it hides no curve
     figure.suptitle('Measures at each snapshot, by iteration; dashed: equilibrium, or what real data measure')

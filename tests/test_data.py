@@ -110,6 +110,8 @@ def test_arrays_of_every_type(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
     rows, _, image = find_rows(images)
     assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
+    with pytest.raises(UsageError, match='leave --columns out'):
+        find_rows(images, ['1'])
 
 
 def test_a_table_in_which_a_column_counts_the_rows(tmp_path, capsys):

@@ -809,6 +809,20 @@ def test_sample(n, done, capsys):
         'saved_model/saved_model.pb', 'saved_model/fingerprint.pb'} and after.keys() == before.keys()
 
 
+def test_a_model_that_cannot_be_replaced_stays(done, monkeypatch, capsys):
+    before, replace = files(done), os.replace
+
+    def fails(source, target):
+        if target == done/'saved_model':
+            raise OSError(errno.EIO, 'Input/output error')
+        replace(source, target)
+    monkeypatch.setattr(os, 'replace', fails)
+    assert command('--sample', 25, '--output', done) == 1
+    one_line(capsys, done/'saved_model', 'Input/output error')
+    after = files(done)
+    assert {name for name in after if after[name] != before.get(name)} <= {'generated_samples.csv'}
+
+
 def test_sample_of_an_unfinished_run(half, finished):
     assert command('--sample', 25, '--output', half) == 0
     assert (half/'generated_samples.csv').read_text().count('\n') == 26
