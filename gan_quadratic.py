@@ -452,7 +452,7 @@ def distances(a, b):
 
 def mean_distance(a, b):
     """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
-    return sum(float(block.sum()) for block in distances(a, b))/(len(a)*len(b))
+    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*len(b))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
