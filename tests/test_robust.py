@@ -809,7 +809,19 @@ def test_sample(n, done, capsys):
         'saved_model/saved_model.pb', 'saved_model/fingerprint.pb'} and after.keys() == before.keys()
 
 
+def test_a_model_is_replaced_in_one_step(done, monkeypatch):
+    if not gan_quadratic.exchange(done/'summary.json', done/'settings.json'):
+        pytest.skip('this system cannot exchange two paths')
+    assert 'claims' in json.loads((done/'settings.json').read_text())
+    gan_quadratic.exchange(done/'summary.json', done/'settings.json')
+    (done/'saved_model/mark').touch()
+    monkeypatch.setattr(type(done), 'rename', None)  # not in two, between which a kill would leave none
+    assert command('--sample', 25, '--output', done) == 0
+    assert not (done/'saved_model/mark').exists() and not list(done.glob('saved_model.*'))
+
+
 def test_a_model_that_cannot_be_replaced_stays(done, monkeypatch, capsys):
+    monkeypatch.setattr(gan_quadratic, 'exchange', lambda one, other: False)
     before, replace = files(done), os.replace
 
     def fails(source, target):
