@@ -440,6 +440,7 @@ def metrics(folder, data):
             ax.set_ylim(-0.05, 1.05)
         elif scale == 'log' and np.nanmin(drawn) < 0:  # of few rows, the energy distance may be
             ax.set_yscale('symlog', linthresh=0.01)
+            ax.margins(y=0.1)  # on this scale the usual one leaves the outermost point on the edge
         elif scale == 'log' and np.nanmax(drawn) > 0:
             ax.set_yscale('log', nonpositive='mask')
             if np.nanmax(drawn) > 30*np.nanmin(drawn[drawn > 0]):

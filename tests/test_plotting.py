@@ -101,6 +101,21 @@ def test_tails_of_generated_rows_count_too(tmp_path):
         assert np.diff(ends).min() > 12
 
 
+def test_negative_energy_distances_lie_within_their_panel(tmp_path):
+    """Also the first, far above the others."""
+    folder = make_folder(tmp_path/'run', RNG.normal(size=[300, 2]))
+    header, *rows = (folder/'metrics.csv').read_text().splitlines()
+    rows = [row.split(',') for row in rows]
+    for row, value in zip(rows, ('0.8', '-0.03', '-0.04')):
+        row[header.split(',').index('Energy Distance')] = value
+    (folder/'metrics.csv').write_text('\n'.join([header, *map(','.join, rows)]) + '\n')
+    figure = plotting.metrics(folder, plotting.Run(folder).data)
+    figure.canvas.draw()
+    ax, = (ax for ax in figure.axes if ax.get_title() == 'Energy distance')
+    heights = ax.transAxes.inverted().transform(ax.transData.transform(ax.lines[0].get_xydata()))[:, 1]
+    assert ax.get_yscale() == 'symlog' and 0.04 < heights.min() and heights.max() < 0.96
+
+
 def test_round_numbers_around_features():
     """They hold the values and no more than as much again on either side; small moves leave them where they are."""
     for low, high in RNG.normal(size=[50, 2])*10**RNG.uniform(-6, 9, [50, 1]):
