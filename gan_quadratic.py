@@ -36,6 +36,7 @@ import time
 import zipfile
 import zlib
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import NormalDist
@@ -947,7 +948,7 @@ def draw_batches(data, streams, n, batch_size, noise_dim):
     for i in range(0, len(X), size):
         X[i:i + size] = data.inputs(len(X[i:i + size]), streams['real'])
         Z[i:i + size] = sample_Z(len(Z[i:i + size]), noise_dim, streams['noise'])
-    return X.reshape(n, batch_size, -1), Z.reshape(n, batch_size, -1)
+    return [rows.reshape(n, batch_size, rows.shape[1]) for rows in (X, Z)]
 
 
 def fixed_inputs(settings, data, streams):
@@ -1137,7 +1138,7 @@ def save_checkpoint(run, progress):
     if not all(np.isfinite(value).all() for value in weights.values()):
         raise diverged(progress.iteration, 'a weight', run.settings)
     state = dict(format=FORMAT, iteration=progress.iteration, seconds=progress.seconds, best=progress.best,
-                 streams={use: stream.bit_generator.state for use, stream in run.streams.items()})
+                 streams=progress.streams)
     with replacing(run.folder/'checkpoint.npz') as new, open(new, 'wb') as file:
         np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8),
                  recent=np.concatenate([np.empty([0, 2]), *progress.recent]), **weights,
@@ -1244,7 +1245,7 @@ def snapshot_iteration(run, X_batch, Z_batch):
     """An iteration step by step, with what its pictures and measures are made from.
 
     Returns the losses [1, 2], and for `keep_snapshot` the arrays of its file, mean D(x) on real and on generated
-    samples, and generated samples [n, dim] to measure, in the data's units.
+    samples, generated samples [n, dim] to measure, in the data's units, and the generator's weights if --keep best.
     """
     sess, gan, fixed, settings = run.sess, run.gan, run.fixed, run.settings
     feed = {gan.X: X_batch, gan.Z: Z_batch}
@@ -1258,36 +1259,49 @@ def snapshot_iteration(run, X_batch, Z_batch):
     arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
                   decision=r_D[fixed.measured:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
     answers = r_D[:fixed.measured].mean(), f_D[:MEASURED_ROWS].mean()
-    return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS]
+    weights = generator_weights(sess) if settings['keep'] == 'best' else None
+    return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS], weights
 
 
-def keep_snapshot(run, progress, arrays, answers, samples):
-    """Writes a snapshot's file and its row of metrics.csv, and remembers its generator if it is the best so far."""
-    with replacing(run.folder/(SNAPSHOT % progress.iteration)) as new, open(new, 'wb') as file:
+@np.errstate(all='ignore')  # each thread has its own
+def keep_snapshot(run, progress, iteration, losses, arrays, answers, samples, weights):
+    """Writes a snapshot's file and its row of metrics.csv, remembers its generator if it is the best so far, and has it
+    drawn. losses: [n, 2] since the last snapshot."""
+    with replacing(run.folder/(SNAPSHOT % iteration)) as new, open(new, 'wb') as file:
         np.savez(file, **arrays)
     measured = sample_measures(samples, run.data, run.fixed.distance)
-    row = metrics_row(progress.iteration, np.concatenate(progress.recent), answers, arrays['features'], measured)
-    progress.recent.clear()
+    row = metrics_row(iteration, losses, answers, arrays['features'], measured)
     append_lines(run.folder/'metrics.csv', ','.join(row),
                  [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
     add_event(run.events, row)
     distance = measured['energy_distance']
-    if run.settings['keep'] == 'best' and distance is not None and not distance >= progress.best['energy_distance']:
-        progress.best = dict(iteration=progress.iteration, energy_distance=distance)
-        progress.best_weights = generator_weights(run.sess)
+    if weights and distance is not None and not distance >= progress.best['energy_distance']:
+        progress.best, progress.best_weights = dict(iteration=iteration, energy_distance=distance), weights
+    tell(run.drawing, 'draw')
 
 
-def train_blocks(run, progress, train_block, length, drawing):
-    """The training loop, from where `progress` stands to the end, with its log, its snapshots and its checkpoints."""
+def train_blocks(run, progress, train_block, length, beside):
+    """The training loop, from where `progress` stands to the end, with its log, its snapshots and its checkpoints.
+    beside: an executor of one thread, which draws the next batches, and measures the last snapshot, during training."""
     settings, every = run.settings, run.settings['snapshot_every']
     watched = sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
     pace, bar, began = CALL_SECONDS, None, 0  # pace: seconds an iteration takes, as far as is known
+    kept = beside.submit(bool)  # the last snapshot, of which there is none yet
+
+    def draw(iteration):
+        """Where the streams stand, and the batches to come, of the next call from this iteration on."""
+        left = min(-iteration % every or 1, settings['iterations'] - iteration)  # a snapshot's iteration goes alone
+        n = min(left, length, max(1, int(CALL_SECONDS/pace)))
+        states = {use: stream.bit_generator.state for use, stream in run.streams.items()}
+        return states, beside.submit(draw_batches, run.data, run.streams, n, settings['batch_size'],
+                                     settings['noise_dim'])
+    progress.streams, batches = draw(progress.iteration)
     started, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + CHECKPOINT_EVERY
     while progress.iteration < settings['iterations']:
         iteration = progress.iteration
-        left = min(-iteration % every or 1, settings['iterations'] - iteration)  # a snapshot's iteration goes alone
-        n = min(left, length, max(1, int(CALL_SECONDS/pace)))
-        X_batches, Z_batches = draw_batches(run.data, run.streams, n, settings['batch_size'], settings['noise_dim'])
+        X_batches, Z_batches = batches.result()
+        n = len(X_batches)
+        streams, batches = draw(iteration + n)
         if iteration % every:
             calling = time.perf_counter()
             losses = train_block(X_batches, Z_batches)
@@ -1298,8 +1312,9 @@ def train_blocks(run, progress, train_block, length, drawing):
             raise diverged(iteration + k, ('the discriminator loss', 'the generator loss')[which], settings)
         progress.recent.append(losses)
         if iteration % every == 0:
-            keep_snapshot(run, progress, *seen)
-            tell(drawing, 'draw')
+            kept.result()
+            kept = beside.submit(keep_snapshot, run, progress, iteration, np.concatenate(progress.recent), *seen)
+            progress.recent = []
 
         rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
         append_lines(run.folder/'loss_logs.csv', 'Iteration,Discriminator Loss,Generator Loss',
@@ -1307,7 +1322,7 @@ def train_blocks(run, progress, train_block, length, drawing):
         for row in rows:
             if row[0] % settings['print_every'] == 0:
                 say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
-        progress.iteration += n
+        progress.iteration, progress.streams = iteration + n, streams
         if bar:
             bar.update(progress.iteration - began)
         elif watched and iteration % every:  # not before the first block has shown how long an iteration lasts
@@ -1316,6 +1331,7 @@ def train_blocks(run, progress, train_block, length, drawing):
         now = time.perf_counter()
         progress.seconds = now - started
         if now > next_save or progress.iteration == settings['iterations']:
+            kept.result()
             save_checkpoint(run, progress)
             next_save = now + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - now))
 
@@ -1346,13 +1362,14 @@ def train_run(folder, settings, data, progress=None):
         (folder/'snapshots').mkdir(exist_ok=True)
         with replacing(folder/'snapshots/data.npz') as new, open(new, 'wb') as file:
             np.savez(file, **run.fixed.drawn)
-        drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
+        run.drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
+        beside = stack.enter_context(ThreadPoolExecutor(1))
         times.append(time.perf_counter())
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
         length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
         train_block = block_trainer(run, length)
         times.append(time.perf_counter())
-        train_blocks(run, progress, train_block, length, drawing)
+        train_blocks(run, progress, train_block, length, beside)
         times.append(time.perf_counter())
 
         samples = deliver(folder, settings, data, progress.best_weights or generator_weights(run.sess), FINAL_ROWS)
@@ -1363,7 +1380,7 @@ def train_run(folder, settings, data, progress=None):
             final.update(floor=float(run.fixed.drawn['floor']), shuffled=float(run.fixed.drawn['shuffled']),
                          nearness=nearness(samples, data))
         claims = check_claims(rows, final)
-        finish_drawing(drawing)
+        finish_drawing(run.drawing)
         times.append(time.perf_counter())
         seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
         seconds['training'] += before
@@ -1373,7 +1390,7 @@ def train_run(folder, settings, data, progress=None):
             versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
             delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
         write_json(folder/'summary.json', summary)
-    report(folder, summary, drawing)
+    report(folder, summary, run.drawing)
     return dict(summary, samples=samples)
 
 

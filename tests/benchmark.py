@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -193,7 +194,8 @@ def tutorial_script(iterations):
 
 # ----------------------------------------------------------------------------------------------- the contenders
 # Each function below prepares a loop that starts at the given weights and returns the function that trains n iterations
-# and returns their losses [n, 2]. All draw the same numbers, and drawing them is part of their time.
+# and returns their losses [n, 2]. All draw the same numbers, and drawing them is part of their time, unless, as in the
+# program, a second thread does it.
 
 def make_draw(sample=sample_data, batch_size=BATCH, dim=2, noise_dim=2):
     """The function that draws n real batches [n, batch_size, dim] and n noise batches [n, batch_size, noise_dim]."""
@@ -215,15 +217,22 @@ def step_by_step(weights, sample=sample_data):
 
 
 def shipped_loop(weights, length=BLOCK, batch_size=BATCH, g_steps=1, dim=2, noise_dim=2, **networks):
-    """The loop that the program trains with, on normal samples where there are other than two columns."""
+    """The loop that the program trains with, on normal samples where there are other than two columns. As the program
+    does, it draws the next batches while it trains."""
     optimizers = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)]
     networks.update(dim=dim, noise_dim=noise_dim)
     sess, _ = open_graph(weights, optimizers, session_config(networks.get('hsize', [16]), dim), **networks)
     with sess.graph.as_default():
         run_loop = build_loop(*optimizers, length, batch_size, g_steps=g_steps, **networks)
     sample = sample_data if dim == 2 else lambda n, rng: rng.standard_normal([n, dim])
-    draw = make_draw(sample, batch_size, dim, noise_dim)
-    return lambda n: run_loop(sess, *draw(n))
+    draw, beside = make_draw(sample, batch_size, dim, noise_dim), ThreadPoolExecutor(1)
+    ahead = beside.submit(draw, length)
+
+    def train(n):
+        nonlocal ahead
+        batches, ahead = ahead.result(), beside.submit(draw, length)
+        return run_loop(sess, *(each[:n] for each in batches))
+    return train
 
 
 def c_loop(weights):
@@ -336,7 +345,7 @@ SIZES = [{  # what is not the default -> arguments of `shipped_loop`
 # ---------------------------------------------------------------------------------------------------- the parts
 
 def part_loops(rounds, quick):
-    """Microseconds per iteration of the default training, by who trains; some 5 of them draw the batches"""
+    """Microseconds per iteration of the default training, by who trains; of all but the first, some 5 of them draw the batches"""
     missing = [name for name, (_, need, _) in CONTENDERS.items() if not (COMPILER if need == 'cc' else find_spec(need))]
     present = {name: (prepare, n) for name, (prepare, _, n) in CONTENDERS.items() if name not in missing}
     sess, _ = open_graph()
