@@ -939,7 +939,8 @@ def smoothing(scores):
 
 
 def draw_batches(data, streams, n, batch_size, noise_dim):
-    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations."""
+    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations, and the states
+    that the streams have then."""
     X = np.empty([n*batch_size, len(data.names)], np.float32)
     Z = np.empty([n*batch_size, noise_dim], np.float32)
     # Pieces that stay in the cache cost a third. Smoothed rows of the user's depend on how many are drawn at a time,
@@ -948,7 +949,8 @@ def draw_batches(data, streams, n, batch_size, noise_dim):
     for i in range(0, len(X), size):
         X[i:i + size] = data.inputs(len(X[i:i + size]), streams['real'])
         Z[i:i + size] = sample_Z(len(Z[i:i + size]), noise_dim, streams['noise'])
-    return [rows.reshape(n, batch_size, rows.shape[1]) for rows in (X, Z)]
+    states = {use: stream.bit_generator.state for use, stream in streams.items()}
+    return *(rows.reshape(n, batch_size, rows.shape[1]) for rows in (X, Z)), states
 
 
 def fixed_inputs(settings, data, streams):
@@ -1289,19 +1291,17 @@ def train_blocks(run, progress, train_block, length, beside):
     kept = beside.submit(bool)  # the last snapshot, of which there is none yet
 
     def draw(iteration):
-        """Where the streams stand, and the batches to come, of the next call from this iteration on."""
+        """Begins to draw the batches of the next call, from this iteration on."""
         left = min(-iteration % every or 1, settings['iterations'] - iteration)  # a snapshot's iteration goes alone
         n = min(left, length, max(1, int(CALL_SECONDS/pace)))
-        states = {use: stream.bit_generator.state for use, stream in run.streams.items()}
-        return states, beside.submit(draw_batches, run.data, run.streams, n, settings['batch_size'],
-                                     settings['noise_dim'])
-    progress.streams, batches = draw(progress.iteration)
+        return beside.submit(draw_batches, run.data, run.streams, n, settings['batch_size'], settings['noise_dim'])
+    batches = draw(progress.iteration)
     started, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + CHECKPOINT_EVERY
     while progress.iteration < settings['iterations']:
         iteration = progress.iteration
-        X_batches, Z_batches = batches.result()
+        X_batches, Z_batches, streams = batches.result()
         n = len(X_batches)
-        streams, batches = draw(iteration + n)
+        batches = draw(iteration + n)
         if iteration % every:
             calling = time.perf_counter()
             losses = train_block(X_batches, Z_batches)

@@ -52,7 +52,7 @@ def milliseconds(config, size, seconds):
         train_block = gan.block_trainer(run, 20)
         times, n, end = [], 1, time.perf_counter() + seconds
         while len(times) < 6 or time.perf_counter() < end:
-            batches = gan.draw_batches(data, run.streams, n, settings['batch_size'], settings['noise_dim'])
+            *batches, _ = gan.draw_batches(data, run.streams, n, settings['batch_size'], settings['noise_dim'])
             began = time.perf_counter()
             train_block(*batches)
             times.append(1000*(time.perf_counter() - began)/n)

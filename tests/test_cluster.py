@@ -12,7 +12,7 @@ import pytest
 import gan_quadratic
 from helpers import FORKS, SAME, in_fork
 
-FLAGS = ('--iterations', '201', '--snapshot-every', '100', '--log-every', '1', '--print-every', '1', '--d-steps', '2',
+FLAGS = ('--iterations', '161', '--snapshot-every', '80', '--log-every', '1', '--print-every', '1', '--d-steps', '2',
          '--batch-size', '64', '--pictures', 'none')
 
 
@@ -73,7 +73,8 @@ def losses(folder):
 
 def test_cluster(tmp_path, cluster):
     """A chief that waits; the next one, with another penalty, served by the same workers, with one machine's losses; a
-    worker killed: one line, and after --resume the bytes of a run without that; workers end by signals."""
+    worker killed, and one that hangs though its machine takes connections: one line, and after --resume the bytes of a
+    run without that; workers end by signals."""
     address, workers, start = cluster
     first = start('first', 'worker', 0)
     other = start('other', 'chief', 0, '--iterations', '3', *FLAGS[2:], '--penalty', '2')
@@ -85,38 +86,34 @@ def test_cluster(tmp_path, cluster):
     assert start('whole', 'chief', 0, *FLAGS, '--penalty', '1').end() == 0
     assert start('alone', None, 0, *FLAGS, '--penalty', '1').end() == 0
     ours, theirs = losses(tmp_path/'whole'), losses(tmp_path/'alone')
-    assert ours.shape == theirs.shape == (201, 3)
+    assert ours.shape == theirs.shape == (161, 3)
     np.testing.assert_allclose(ours[:20], theirs[:20], rtol=1e-4)
 
-    run = start('killed', 'chief', 0, *FLAGS, '--penalty', '1')
-    run.wait_for('Iterations: 20\t')
-    second.process.kill()
-    assert run.end() == 1
-    assert not (tmp_path/'killed/summary.json').exists()
-    line = run.said().split('\n')[-2]
-    assert line.startswith('gan_quadratic.py: ') and workers[1] in line and '--resume' in line
+    def lose(chief, number):
+        """Sends the second worker a signal, from which the chief ends."""
+        while not (tmp_path/'lost/checkpoint.npz').exists():
+            assert chief.process.is_alive(), chief.said()
+            time.sleep(0.01)
+        chief.wait_for('Iterations: ')
+        os.kill(second.process.pid, number)
+        assert chief.end() == 1
+        assert not (tmp_path/'lost/summary.json').exists()
+        line = chief.said().split('\n')[-2]
+        assert line.startswith('gan_quadratic.py: ') and '--resume' in line
+        assert workers[1] in line and workers[0] not in line
+        chief.log.unlink()
+    lose(start('lost', 'chief', 0, *FLAGS, '--penalty', '1'), signal.SIGSTOP)
+    os.kill(second.process.pid, signal.SIGCONT)
+    lose(start('lost', 'chief', 0, '--resume'), signal.SIGKILL)
     second = start('again', 'worker', 1)
-    assert start('killed', 'chief', 0, '--resume').end() == 0
+    assert start('lost', 'chief', 0, '--resume').end() == 0
     for name in SAME:
-        assert (tmp_path/'killed'/name).read_bytes() == (tmp_path/'whole'/name).read_bytes(), name
+        assert (tmp_path/'lost'/name).read_bytes() == (tmp_path/'whole'/name).read_bytes(), name
 
     os.kill(first.process.pid, signal.SIGTERM)
     os.kill(second.process.pid, signal.SIGINT)
     assert (first.end(), second.end()) == (143, 130)
     assert first.said() == second.said() == ''
-
-
-def test_silent_worker(cluster):
-    """A worker that hangs is lost too, though its machine takes connections."""
-    _, workers, start = cluster
-    for k in range(2):
-        worker = start(f'worker{k}', 'worker', k)
-    run = start('run', 'chief', 0, *FLAGS)
-    run.wait_for('Iterations: 20\t')
-    os.kill(worker.process.pid, signal.SIGSTOP)
-    began = time.monotonic()
-    assert run.end() == 1 and time.monotonic() - began < 60
-    assert workers[1] in run.said().split('\n')[-2] and workers[0] not in run.said().split('\n')[-2]
 
 
 JOBS = {'chief': ['a:1'], 'worker': ['b:1', 'c:1', 'd:1']}

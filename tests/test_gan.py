@@ -1,7 +1,5 @@
 """The tutorial's part: data, networks, losses, RMSProp, and the loop in the graph against the loop outside it."""
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -59,16 +57,6 @@ def test_rows_are_the_same_however_many_are_asked_for_at_a_time(name):
 
 
 # --------------------------------------------------------------------------------------------------- networks
-
-def test_importing_does_no_work():
-    code = ('import sys, gan_quadratic; assert "tensorflow" not in sys.modules; '
-            'import tensorflow as tf; g = tf.Graph().as_default(); g.__enter__(); gan = gan_quadratic.build_gan(); '
-            'print(gan._fields == gan_quadratic.GAN._fields, tf.executing_eagerly()); g.__exit__(None, None, None); '
-            'print(tf.executing_eagerly(), int(tf.constant(2) + 3))')
-    root = program.Path(program.__file__).parent
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=root)
-    assert done.stdout.split() == ['True', 'False', 'True', '5'], done.stderr
-
 
 def test_names_shapes_and_counts(graph):
     gan = build_gan()
@@ -246,13 +234,15 @@ def test_grouping_iterations_into_calls_changes_nothing():
     assert np.array_equal(losses_of('XLA', groups=(50,)), losses_of('XLA', groups=(1, 30, 2, 17)))
 
 
-KINDS = [dict(activation=name, hsize=[4]) for name in ACTIVATIONS] + [dict(layer=name) for name in LAYERS] + [
+KINDS = [dict(activation='all', hsize=[4])] + [dict(layer=name) for name in LAYERS] + [
     dict(hsize=[5]), dict(hsize=[7, 6, 5, 4]),
     dict(output_mapping='tanh', low=np.float32([-50, 10]), high=np.float32([50, 2510]))]
 
 
 @pytest.mark.parametrize('networks', KINDS, ids=lambda networks: '-'.join(map(str, next(iter(networks.items())))))
-def test_every_kind_of_network_trains_both_ways(networks):
+def test_every_kind_of_network_trains_both_ways(networks, monkeypatch):
+    every = list(ACTIVATIONS.values())
+    monkeypatch.setitem(ACTIVATIONS, 'all', lambda x: sum(function(x) for function in every)/len(every))
     loop, steps = (losses_of(way, n=2, groups=(2,), **networks) for way in ('no XLA', 'step by step'))
     assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
     np.testing.assert_allclose(loop, steps, rtol=1e-4)
