@@ -1482,6 +1482,8 @@ def finish_drawing(drawing):
 
 # --------------------------------------------------------------------------------------- more than one machine
 
+PATIENCE = 10  # seconds that a worker has to answer
+
 def read_cluster(settings=None):
     """What TF_CONFIG says, None without workers. Raises UsageError where it is malformed, or the batch does not fit."""
     text = os.environ.get('TF_CONFIG') or '{}'
@@ -1523,8 +1525,9 @@ def silent(workers):
     """Those that do not answer. Servers speak first; a connection alone can be had with one that hangs."""
     def answer(address):
         host, port = address.rsplit(':', 1)
-        with contextlib.suppress(OSError, UnicodeError), socket.create_connection((host.strip('[]'), port), 10) as peer:
-            return peer.recv(1)
+        with contextlib.suppress(OSError, UnicodeError):
+            with socket.create_connection((host.strip('[]'), port), PATIENCE) as peer:
+                return peer.recv(1)
     with multiprocessing.pool.ThreadPool(len(workers)) as pool:
         return [address for address, answered in zip(workers, pool.map(answer, workers)) if not answered]
 
@@ -1562,14 +1565,14 @@ def run_on_workers(run_loop, sess, workers, *batches):
         block, lost = pool.apply_async(run_loop, batches), []
         while not lost:
             try:
-                return block.get(5)
+                return block.get(PATIENCE)
             except multiprocessing.TimeoutError:
                 lost = silent(workers)
             except tf.errors.OpError as error:
                 lost = silent(workers) or [' '.join(str(error).split())[:200]]
     closing = threading.Thread(target=sess.close, daemon=True)
     closing.start()
-    closing.join(5)  # with a lost worker it may not end either; as Python ends it must not be about to
+    closing.join(PATIENCE)  # with a lost worker it may not end either; as Python ends it must not be about to
     raise Failure(f'lost a worker, {", ".join(lost)}; start it again, then --resume')
 
 

@@ -345,7 +345,7 @@ SIZES = [{  # what is not the default -> arguments of `shipped_loop`
 # ---------------------------------------------------------------------------------------------------- the parts
 
 def part_loops(rounds, quick):
-    """Microseconds per iteration of the default training, by who trains; of all but the first, some 5 of them draw the batches"""
+    """Microseconds per iteration of the default training, drawing of batches included, which the first does beside it"""
     missing = [name for name, (_, need, _) in CONTENDERS.items() if not (COMPILER if need == 'cc' else find_spec(need))]
     present = {name: (prepare, n) for name, (prepare, _, n) in CONTENDERS.items() if name not in missing}
     sess, _ = open_graph()

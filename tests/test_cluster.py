@@ -17,8 +17,8 @@ FLAGS = ('--iterations', '161', '--snapshot-every', '80', '--log-every', '1', '-
 
 
 def in_task(config, words, log):
-    """The command inside a forked process, with this TF_CONFIG."""
-    os.environ['TF_CONFIG'] = config
+    """The command inside a forked process, with this TF_CONFIG, and with less patience for a worker that hangs."""
+    os.environ['TF_CONFIG'], gan_quadratic.PATIENCE = config, 2
     in_fork(words, log)
 
 

@@ -327,10 +327,10 @@ print([name for name, _ in tf.train.list_variables(sys.argv[1] + '/saved_model/v
 
 def assert_saved_model(folder, settings, expected):
     """The SavedModel of a folder makes these samples of the noise that they are made of."""
-    import tensorflow
+    import tensorflow as tf2
     Z = program.sample_Z(program.FINAL_ROWS, settings['noise_dim'], program.make_streams(settings['seed'])['final'])
-    model = tensorflow.saved_model.load(str(folder/'saved_model'))
-    assert_samples(model.signatures['serving_default'](Z=tensorflow.constant(Z, 'float32'))['samples'].numpy(), expected)
+    model = tf2.saved_model.load(str(folder/'saved_model'))
+    assert_samples(model.signatures['serving_default'](Z=tf2.constant(Z, 'float32'))['samples'].numpy(), expected)
 
 
 def assert_samples(samples, expected):
