@@ -1890,11 +1890,14 @@ def main(argv=None):
     os.close(descriptor)
     argv, signals = sys.argv[1:] if argv is None else argv, []
 
+    alarm = getattr(signal, 'alarm', lambda seconds: None)  # not on Windows
+
     def interrupted(number, frame):
         signals.append(number)
+        alarm(5)  # then once more: TensorFlow's C++ swallows exceptions that are raised beneath it
         raise KeyboardInterrupt
     try:
-        for number in signal.SIGINT, signal.SIGTERM:
+        for number in signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGALRM', signal.SIGINT):
             signal.signal(number, interrupted)
         run_command(argv)
         return 0
@@ -1916,6 +1919,8 @@ def main(argv=None):
             status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
         else:
             raise
+    finally:
+        alarm(0)
     say(f'gan_quadratic.py: {line}', file=sys.stderr)
     return status
 

@@ -1,5 +1,6 @@
 """A run is never lost: bad input, kills, interrupts, full disks, damaged files, and what lies in the folder already."""
 import builtins
+import contextlib
 import errno
 import io
 import json
@@ -543,6 +544,23 @@ def test_interrupted(tmp_path):
     assert line.startswith('gan_quadratic.py: stopped') and '--resume' in line and folder.name in line
     assert not drawing_processes(folder)
     assert not decode_everything(folder)
+
+
+@pytest.mark.skipif(not hasattr(signal, 'alarm'), reason='no alarms')
+def test_an_interrupt_that_is_swallowed_comes_again(tmp_path, monkeypatch, capsys):
+    """TensorFlow's C++ goes on as if nothing had happened when one reaches Python code that it has called."""
+    def swallowed():
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupt()
+    asked = []
+
+    def soon(seconds):
+        asked.append(seconds)
+        signal.setitimer(signal.ITIMER_REAL, 0.2*bool(seconds))
+    monkeypatch.setattr(signal, 'alarm', soon)
+    at_iteration(monkeypatch, 50, swallowed)
+    assert command(*STEPS, '--iterations', 100_000, '--pictures', 'none', '--output', tmp_path) == 130
+    assert 'stopped' in one_line(capsys, '--resume') and asked == [5, 5, 0]
 
 
 # -------------------------------------------------------------------------------------------------------- not finite
