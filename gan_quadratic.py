@@ -15,7 +15,6 @@ files by `plotting.py`, a process of its own.
 import argparse
 import contextlib
 import csv
-import ctypes
 import errno
 import functools
 import gc
@@ -43,8 +42,10 @@ from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple, Optional
 
-import numpy as np
-
+try:
+    import numpy as np
+except ImportError as error:
+    sys.exit(f'gan_quadratic.py: {error}; install what is needed: python -m pip install -r requirements.txt')
 try:
     import fcntl
 except ImportError:  # not on Windows, where two runs in one folder go unnoticed
@@ -939,13 +940,13 @@ def smoothing(scores):
 
 
 def draw_batches(data, streams, n, batch_size, noise_dim):
-    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations, and the states
-    that the streams have then."""
+    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations, and the streams'
+    states after drawing them."""
     X = np.empty([n*batch_size, len(data.names)], np.float32)
     Z = np.empty([n*batch_size, noise_dim], np.float32)
-    # Pieces that stay in the cache cost a third. Smoothed rows of the user's depend on how many are drawn at a time,
-    # which must then not follow from the pace of training.
-    size = 4096 if data.rows is None else batch_size
+    # Pieces that stay in the cache cost a third. Normal scores depend on how many are drawn at a time, which must then
+    # not follow from the pace of training.
+    size = batch_size if isinstance(data.transform, Quantile) else 4096
     for i in range(0, len(X), size):
         X[i:i + size] = data.inputs(len(X[i:i + size]), streams['real'])
         Z[i:i + size] = sample_Z(len(Z[i:i + size]), noise_dim, streams['noise'])
@@ -1016,13 +1017,6 @@ def naming(path):
         raise Failure(f'{path} could not be written ({first_line(error)}); see to it, then --resume') from error
 
 
-def exchange(one, other):
-    """Lets two paths change places in one step, where the system can, as Linux does. Returns whether it has."""
-    with contextlib.suppress(AttributeError, TypeError):  # no such function; no C library of the process's own
-        here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE
-        return ctypes.CDLL(None).renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
-
-
 @contextlib.contextmanager
 def replacing(path):
     """Where to write a file or a folder that takes the place of another, by renaming, when it is whole; otherwise it is
@@ -1032,10 +1026,10 @@ def replacing(path):
         with naming(path):
             shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
             yield new
-            if not (path.is_dir() and exchange(new, path)):
-                if path.is_dir():
-                    path.rename(old)
-                os.replace(new, path)
+            if path.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+            os.replace(new, path)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
@@ -1097,16 +1091,15 @@ def read_rows(path):
 @contextlib.contextmanager
 def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
+    with contextlib.ExitStack() as stack:
         if fcntl:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
         yield
-    except BlockingIOError:
-        raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
-    finally:
-        if fcntl:
-            os.close(descriptor)
 
 
 def discard(folder):
@@ -1277,7 +1270,7 @@ def keep_snapshot(run, progress, iteration, losses, arrays, answers, samples, we
                  [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
     add_event(run.events, row)
     distance = measured['energy_distance']
-    if weights and distance is not None and not distance >= progress.best['energy_distance']:
+    if weights and distance is not None and distance < progress.best['energy_distance']:
         progress.best, progress.best_weights = dict(iteration=iteration, energy_distance=distance), weights
     tell(run.drawing, 'draw')
 
@@ -1287,8 +1280,8 @@ def train_blocks(run, progress, train_block, length, beside):
     beside: an executor of one thread, which draws the next batches, and measures the last snapshot, during training."""
     settings, every = run.settings, run.settings['snapshot_every']
     watched = sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
-    pace, bar, began = CALL_SECONDS, None, 0  # pace: seconds an iteration takes, as far as is known
-    kept = beside.submit(bool)  # the last snapshot, of which there is none yet
+    pace, bar = CALL_SECONDS, None  # pace: seconds an iteration takes, as far as is known
+    measuring = beside.submit(bool)  # the last snapshot, of which there is none yet
 
     def draw(iteration):
         """Begins to draw the batches of the next call, from this iteration on."""
@@ -1299,7 +1292,7 @@ def train_blocks(run, progress, train_block, length, beside):
     started, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + CHECKPOINT_EVERY
     while progress.iteration < settings['iterations']:
         iteration = progress.iteration
-        X_batches, Z_batches, streams = batches.result()
+        X_batches, Z_batches, states = batches.result()
         n = len(X_batches)
         batches = draw(iteration + n)
         if iteration % every:
@@ -1312,8 +1305,8 @@ def train_blocks(run, progress, train_block, length, beside):
             raise diverged(iteration + k, ('the discriminator loss', 'the generator loss')[which], settings)
         progress.recent.append(losses)
         if iteration % every == 0:
-            kept.result()
-            kept = beside.submit(keep_snapshot, run, progress, iteration, np.concatenate(progress.recent), *seen)
+            measuring.result()
+            measuring = beside.submit(keep_snapshot, run, progress, iteration, np.concatenate(progress.recent), *seen)
             progress.recent = []
 
         rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
@@ -1322,18 +1315,17 @@ def train_blocks(run, progress, train_block, length, beside):
         for row in rows:
             if row[0] % settings['print_every'] == 0:
                 say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
-        progress.iteration, progress.streams = iteration + n, streams
+        progress.iteration, progress.streams = iteration + n, states
+        progress.seconds = time.perf_counter() - started
         if bar:
-            bar.update(progress.iteration - began)
+            bar.add(n)
         elif watched and iteration % every:  # not before the first block has shown how long an iteration lasts
-            began = progress.iteration
-            bar = tf.keras.utils.Progbar(settings['iterations'] - began, unit_name='iteration')
-        now = time.perf_counter()
-        progress.seconds = now - started
-        if now > next_save or progress.iteration == settings['iterations']:
-            kept.result()
+            bar = tf.keras.utils.Progbar(settings['iterations'] - progress.iteration, unit_name='iteration')
+        if time.perf_counter() > next_save or progress.iteration == settings['iterations']:
+            measuring.result()  # its row, and the best generator, belong to what is saved
+            saving = time.perf_counter()
             save_checkpoint(run, progress)
-            next_save = now + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - now))
+            next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
 
 
 def train_run(folder, settings, data, progress=None):
@@ -1349,16 +1341,15 @@ def train_run(folder, settings, data, progress=None):
         if progress:
             with reading(folder/'checkpoint.npz'):
                 set_weights(run.sess, progress.weights)
-            for use, state in progress.streams.items():
-                run.streams[use].bit_generator.state = state
+                for use, state in progress.streams.items():
+                    run.streams[use].bit_generator.state = state
             cut_logs(folder, settings, progress.iteration)
+            (folder/'summary.json').unlink(missing_ok=True)  # first, or it would seem one of the settings to come
             write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
         else:  # recent: losses since the last snapshot, arrays [n, 2]; best: what --keep best delivers, if it is given
             progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
                                        best_weights={})
-        before = progress.seconds
         run.events = event_writer(folder)
-        (folder/'summary.json').unlink(missing_ok=True)
         (folder/'snapshots').mkdir(exist_ok=True)
         with replacing(folder/'snapshots/data.npz') as new, open(new, 'wb') as file:
             np.savez(file, **run.fixed.drawn)
@@ -1383,7 +1374,7 @@ def train_run(folder, settings, data, progress=None):
         finish_drawing(run.drawing)
         times.append(time.perf_counter())
         seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
-        seconds['training'] += before
+        seconds['training'] = progress.seconds  # with that before an interruption
         summary = dict(
             claims=claims, final=final, verdict=verdict(final), settings=settings, seconds=seconds,
             advice=advice(settings, rows, data) if claims['samples_follow']['holds'] is False else None,
@@ -1411,7 +1402,8 @@ def deliver(folder, settings, data, weights, n):
     """Leaves the generator of these weights as a SavedModel, and n of its samples, in bounded memory, the first the
     same for every n. Returns the last block of at most FINAL_ROWS rows."""
     noise_dim, rng = settings['noise_dim'], make_streams(settings['seed'])['final']
-    with tf.Graph().as_default(), tf.Session() as sess:
+    config = session_config(settings['hidden'], len(data.names))
+    with tf.Graph().as_default(), tf.Session(config=config) as sess:
         Z = tf.placeholder(tf.float32, [None, noise_dim])
         samples = data.transform.from_networks(generator(Z, **network_options(settings, data)))
         with reading(folder/'checkpoint.npz'):
@@ -1483,6 +1475,7 @@ def finish_drawing(drawing):
 # --------------------------------------------------------------------------------------- more than one machine
 
 PATIENCE = 10  # seconds that a worker has to answer
+
 
 def read_cluster(settings=None):
     """What TF_CONFIG says, None without workers. Raises UsageError where it is malformed, or the batch does not fit."""
@@ -1894,7 +1887,7 @@ def main(argv=None):
 
     def interrupted(number, frame):
         signals.append(number)
-        alarm(5)  # then once more: TensorFlow's C++ swallows exceptions that are raised beneath it
+        alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
         raise KeyboardInterrupt
     try:
         for number in signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGALRM', signal.SIGINT):

@@ -24,13 +24,15 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
-from matplotlib import cm, colors, figure as figures, font_manager, ticker  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.collections import PolyCollection  # noqa: E402
+try:
+    import numpy as np
+    from PIL import Image
+    from matplotlib import cm, colors, figure as figures, font_manager, ticker
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import PolyCollection
+except ImportError as error:
+    sys.exit(f'plotting.py: {error}; install what is needed: python -m pip install -r requirements.txt')
 
 
 # -------------------------------------------------------------------------------------------- the files of a run

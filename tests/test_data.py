@@ -212,9 +212,10 @@ def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('words', [['--normalize', 'quantile'], ['--normalize']])
-def test_batches_are_the_same_however_many_are_drawn_at_a_time(words, table):
+@pytest.mark.parametrize('own', [True, False])
+def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, words, table):
     """That number follows from the machine's pace."""
-    data = make_data(parse(words), table)
+    data = make_data(parse(words), table if own else None)
     streams, again = program.make_streams(0), program.make_streams(0)
     whole = program.draw_batches(data, streams, 7, 100, 3)
     parts = [program.draw_batches(data, again, n, 100, 3) for n in (1, 4, 2)]

@@ -251,12 +251,15 @@ def test_bad_input_loads_no_tensorflow(bad_files, tmp_path):
     assert said.stdout.split('\n')[-2] == f'{[2]*len(lines)} False', said
 
 
-def test_without_tensorflow(tmp_path):
-    (tmp_path/'tensorflow').mkdir()
-    (tmp_path/'tensorflow/__init__.py').write_text('raise ModuleNotFoundError("No module named \'tensorflow\'")')
-    said = subprocess.run([sys.executable, ROOT/'gan_quadratic.py', '--output', tmp_path/'run'], text=True,
+@pytest.mark.parametrize('package, script', [
+    ('tensorflow', 'gan_quadratic.py'), ('numpy', 'gan_quadratic.py'), ('matplotlib', 'plotting.py')])
+def test_without_a_package(package, script, tmp_path):
+    (tmp_path/package).mkdir()
+    (tmp_path/package/'__init__.py').write_text(f'raise ModuleNotFoundError("No module named {package!r}")')
+    said = subprocess.run([sys.executable, ROOT/script], text=True, cwd=tmp_path,
                           env=dict(os.environ, PYTHONPATH=str(tmp_path)), capture_output=True)
     assert said.returncode == 1 and said.stderr.count('\n') == 1 and '-r requirements.txt' in said.stderr
+    assert said.stderr.startswith(f'{script}: No module named')
 
 
 @pytest.mark.skipif(AS_ROOT, reason='root may read everything')
@@ -411,6 +414,17 @@ def test_a_finished_run_grows(half, tmp_path):
     assert command(*STEPS, '--iterations', 402, '--pictures', 'none', '--output', longer) == 0
     assert not compare(half, longer)
     assert not decode_everything(half)
+
+
+def test_interrupted_where_a_finished_run_begins_to_grow(done, monkeypatch, capsys):
+    """Else the old summary would say that all is done."""
+    with monkeypatch.context() as patch:
+        patch.setattr(gan_quadratic, 'event_writer', lambda folder: interrupt())
+        assert command('--resume', '--iterations', 302, '--output', done) == 130
+    assert command('--resume', '--output', done) == 0
+    assert (done/'summary.json').exists() and 'finished' not in capsys.readouterr().out
+    assert (done/'loss_logs.csv').read_text().count('\n') == 1 + 31 and '"iterations": 302' in (
+        done/'settings.json').read_text()
 
 
 def test_killed_before_the_first_checkpoint(half, finished, capsys):
@@ -827,19 +841,15 @@ def test_sample(n, done, capsys):
         'saved_model/saved_model.pb', 'saved_model/fingerprint.pb'} and after.keys() == before.keys()
 
 
-def test_a_model_is_replaced_in_one_step(done, monkeypatch):
-    if not gan_quadratic.exchange(done/'summary.json', done/'settings.json'):
-        pytest.skip('this system cannot exchange two paths')
-    assert 'claims' in json.loads((done/'settings.json').read_text())
-    gan_quadratic.exchange(done/'summary.json', done/'settings.json')
+def test_what_a_kill_left_of_a_model_is_no_hindrance(done):
+    for ending in '.tmp', '.old':
+        shutil.copytree(done/'saved_model', done/f'saved_model{ending}')
     (done/'saved_model/mark').touch()
-    monkeypatch.setattr(type(done), 'rename', None)  # not in two, between which a kill would leave none
     assert command('--sample', 25, '--output', done) == 0
     assert not (done/'saved_model/mark').exists() and not list(done.glob('saved_model.*'))
 
 
 def test_a_model_that_cannot_be_replaced_stays(done, monkeypatch, capsys):
-    monkeypatch.setattr(gan_quadratic, 'exchange', lambda one, other: False)
     before, replace = files(done), os.replace
 
     def fails(source, target):
