@@ -1268,7 +1268,8 @@ def keep_snapshot(run, progress, iteration, losses, arrays, answers, samples, we
     row = metrics_row(iteration, losses, answers, arrays['features'], measured)
     append_lines(run.folder/'metrics.csv', ','.join(row),
                  [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
-    add_event(run.events, row)
+    with naming(run.folder/'tensorboard'):
+        add_event(run.events, row)
     distance = measured['energy_distance']
     if weights and distance is not None and distance < progress.best['energy_distance']:
         progress.best, progress.best_weights = dict(iteration=iteration, energy_distance=distance), weights
@@ -1349,7 +1350,8 @@ def train_run(folder, settings, data, progress=None):
         else:  # recent: losses since the last snapshot, arrays [n, 2]; best: what --keep best delivers, if it is given
             progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
                                        best_weights={})
-        run.events = event_writer(folder)
+        with naming(folder/'tensorboard'):
+            run.events = event_writer(folder)
         (folder/'snapshots').mkdir(exist_ok=True)
         with replacing(folder/'snapshots/data.npz') as new, open(new, 'wb') as file:
             np.savez(file, **run.fixed.drawn)
@@ -1419,10 +1421,15 @@ def deliver(folder, settings, data, weights, n):
 
 
 def event_writer(folder):
-    """Writes TensorBoard's file anew: the default graph, and what metrics.csv holds so far. Returns its writer."""
-    shutil.rmtree(folder/'tensorboard', ignore_errors=True)
-    with naming(folder/'tensorboard'):
-        writer = tf.summary.FileWriter(str(folder/'tensorboard'), tf.get_default_graph(), flush_secs=2)
+    """Begins TensorBoard's file anew: the default graph, and what metrics.csv holds so far. Returns its writer."""
+    path = folder/f'tensorboard/events.out.tfevents.{time.time():.0f}.{socket.gethostname()}'
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir()
+    # not tf.summary.FileWriter, which writes in a thread of its own, whose errors come late and with a traceback
+    writer = tf.io.TFRecordWriter(str(path))
+    graph = tf.get_default_graph().as_graph_def().SerializeToString()
+    for event in tf.Event(file_version='brain.Event:2'), tf.Event(graph_def=graph):
+        writer.write(event.SerializeToString())
     for row in read_rows(folder/'metrics.csv') if (folder/'metrics.csv').exists() else []:
         add_event(writer, row)
     return writer
@@ -1432,7 +1439,9 @@ def add_event(writer, row):
     """A row of metrics.csv as scalars of TensorBoard."""
     values = [tf.Summary.Value(tag=name, simple_value=value) for name, value in row.items()
               if value is not None and name != 'Iteration']
-    writer.add_summary(tf.Summary(value=values), row['Iteration'])
+    event = tf.Event(wall_time=time.time(), step=int(row['Iteration']), summary=tf.Summary(value=values))
+    writer.write(event.SerializeToString())
+    writer.flush()
 
 
 # ------------------------------------------------------------------------------------------ the drawing process

@@ -668,6 +668,15 @@ def test_no_space_left(room, finished, tmp_path, monkeypatch, capsys):
     assert_same_numbers(folder, finished)
 
 
+def test_no_space_left_for_tensorboard(tmp_path, monkeypatch, capfd):
+    """It is written by TensorFlow, whose errors are of another kind."""
+    def full(writer, row):
+        raise gan_quadratic.tf.errors.ResourceExhaustedError(None, None, 'events.out; No space left on device')
+    monkeypatch.setattr(gan_quadratic, 'add_event', full)
+    assert command(*STEPS, '--pictures', 'none', '--output', tmp_path) == 1
+    one_line(capfd, tmp_path/'tensorboard', 'No space left', '--resume')
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 4 MB, mounted at this folder."""
