@@ -7,3 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 gc.set_threshold(100_000)  # TensorFlow's graphs make many objects, and nearly all of them stay
+
+
+def pytest_sessionfinish():
+    gc.freeze()  # else the graphs of all tests are looked through once more
