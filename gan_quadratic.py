@@ -1572,9 +1572,8 @@ def run_on_workers(run_loop, sess, workers, *batches):
                 lost = silent(workers)
             except tf.errors.OpError as error:
                 lost = silent(workers) or [' '.join(str(error).split())[:200]]
-    closing = threading.Thread(target=sess.close, daemon=True)
-    closing.start()
-    closing.join(PATIENCE)  # with a lost worker it may not end either; as Python ends it must not be about to
+    # with a lost worker it may not end either; as Python ends it must not be about to
+    multiprocessing.pool.ThreadPool(1).apply_async(sess.close).wait(PATIENCE)
     raise Failure(f'lost a worker, {", ".join(lost)}; start it again, then --resume')
 
 
