@@ -42,10 +42,11 @@ from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple, Optional
 
+INSTALL = 'install what is needed: python -m pip install -r requirements.txt'
 try:
     import numpy as np
 except ImportError as error:
-    sys.exit(f'gan_quadratic.py: {error}; install what is needed: python -m pip install -r requirements.txt')
+    sys.exit(f'gan_quadratic.py: {error}; {INSTALL}')
 try:
     import fcntl
 except ImportError:  # not on Windows, where two runs in one folder go unnoticed
@@ -1240,7 +1241,7 @@ def snapshot_iteration(run, X_batch, Z_batch):
     """An iteration step by step, with what its pictures and measures are made from.
 
     Returns the losses [1, 2], and for `keep_snapshot` the arrays of its file, mean D(x) on real and on generated
-    samples, generated samples [n, dim] to measure, in the data's units, and the generator's weights if --keep best.
+    samples, generated samples [n, dim] to measure, in the data's units, and with --keep best the generator's weights.
     """
     sess, gan, fixed, settings = run.sess, run.gan, run.fixed, run.settings
     feed = {gan.X: X_batch, gan.Z: Z_batch}
@@ -1890,7 +1891,6 @@ def main(argv=None):
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
     argv, signals = sys.argv[1:] if argv is None else argv, []
-
     alarm = getattr(signal, 'alarm', lambda seconds: None)  # not on Windows
 
     def interrupted(number, frame):
@@ -1915,7 +1915,7 @@ def main(argv=None):
         elif isinstance(error, OSError):
             status, line = 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
         elif isinstance(error, ImportError):
-            status, line = 1, f'{error}; install what is needed: python -m pip install -r requirements.txt'
+            status, line = 1, f'{error}; {INSTALL}'
         elif isinstance(error, MemoryError):
             status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
         else:

@@ -161,6 +161,10 @@ def data_axes(figure, data, where=111):
             ax.set_aspect('equal')
         elif dim > 2:
             ax.tick_params(labelsize=7)
+        if dim > 3:
+            ax.set_xlabel(ax.get_xlabel(), loc='left')  # at the right the axis's power of ten may stand
+            ax.xaxis.get_offset_text().set_size(7)
+            ax.yaxis.get_offset_text().set_size(7)
         if dim == 3:
             ax.locator_params(nbins=4)
             ax.tick_params(axis='z', pad=6)

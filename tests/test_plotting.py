@@ -92,6 +92,16 @@ def test_heavy_tails_get_logarithmic_axes():
         assert ax.get_xscale() == scale, values[:3]
 
 
+def test_names_leave_room_for_powers_of_ten(tmp_path):
+    folder = make_folder(tmp_path/'run', 1e5*RNG.normal(size=[300, 7]), ['Yearly income, gross [€]']*7, iterations=(0,))
+    figure = plotting.new_figure()
+    plotting.samples(figure, plotting.Run(folder).data)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        name, power = ax.xaxis.label.get_window_extent(), ax.xaxis.get_offset_text().get_window_extent()
+        assert power.width > 0 and not name.overlaps(power)
+
+
 def test_tails_of_generated_rows_count_too(tmp_path):
     """The rows kept back may have missed them."""
     folder = make_folder(tmp_path/'run', RNG.normal(size=[300, 2]), iterations=(0,))
