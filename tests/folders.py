@@ -1,8 +1,14 @@
 """Folders as a run leaves them, made of plain NumPy: for tests of plotting.py, which needs no more of a run."""
+import contextlib
 import csv
+import io
 import json
+import sys
+from unittest import mock
 
 import numpy as np
+
+import plotting
 
 METRICS = ['Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
            'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual', 'Coverage',
@@ -44,3 +50,11 @@ def make_folder(folder, rows, names=None, iterations=(0, 100, 200), own=True, im
         claims=dict(losses_settle=claim), final=dict(energy_distance=0.004, coverage=None), settings=settings,
         versions=dict(python='3'), seconds=dict(set_up=1., training=2.), verdict='As good as real rows.', advice=None)))
     return folder
+
+
+def draw(folder):
+    """`python plotting.py FOLDER`, in this process. Returns its exit status and what it said on stderr."""
+    said = io.StringIO()
+    with (mock.patch.object(sys, 'argv', ['plotting.py', str(folder)]), mock.patch.object(plotting.signal, 'signal'),
+          contextlib.redirect_stderr(said)):
+        return plotting.main(), said.getvalue()

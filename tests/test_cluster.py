@@ -26,7 +26,7 @@ class Task:
     """The command as one task of a cluster, what it says in the file `log`."""
 
     def __init__(self, stack, log, cluster, task, index, *words):
-        self.log = log
+        self.log, self.folder = log, log.with_suffix('')
         config = json.dumps({'cluster': cluster, 'task': {'type': task, 'index': index}}) if cluster else ''
         self.process = FORKS.Process(target=in_task, args=(config, [str(word) for word in words], str(log)))
         self.process.start()
@@ -72,43 +72,44 @@ def losses(folder):
 
 
 def test_cluster(tmp_path, cluster):
-    """A chief that waits; the next one, with another penalty, served by the same workers, with one machine's losses; a
-    worker killed, and one that hangs though its machine takes connections: one line, and after --resume the bytes of a
-    run without that; workers end by signals."""
+    """A chief that waits, and loses a worker that hangs though its machine takes connections; the next one, with
+    another penalty, served by the same workers, with one machine's losses; a third whose worker is killed, and which
+    after --resume ends with the bytes of the second. Who loses a worker says so in a line; workers end by signals."""
     address, workers, start = cluster
+    ours = *FLAGS, '--penalty', '1'
     first = start('first', 'worker', 0)
-    other = start('other', 'chief', 0, '--iterations', '3', *FLAGS[2:], '--penalty', '2')
-    other.wait_for('Waiting')
+    hung = start('hung', 'chief', 0, *FLAGS, '--penalty', '2')
+    hung.wait_for('Waiting')
     second = start('second', 'worker', 1)
-    assert other.end() == 0, other.said()
-    before, after = other.said().split('Waiting')
-    assert all(each in before for each in [address, *workers]) and workers[1] in after.split('\n')[0]
-    assert start('whole', 'chief', 0, *FLAGS, '--penalty', '1').end() == 0
-    assert start('alone', None, 0, *FLAGS, '--penalty', '1').end() == 0
-    ours, theirs = losses(tmp_path/'whole'), losses(tmp_path/'alone')
-    assert ours.shape == theirs.shape == (161, 3)
-    np.testing.assert_allclose(ours[:20], theirs[:20], rtol=1e-4)
 
     def lose(chief, number):
         """Sends the second worker a signal, from which the chief ends."""
-        while not (tmp_path/'lost/checkpoint.npz').exists():
+        while not (chief.folder/'checkpoint.npz').exists():
             assert chief.process.is_alive(), chief.said()
             time.sleep(0.01)
-        chief.wait_for('Iterations: ')
         os.kill(second.process.pid, number)
         assert chief.end() == 1
-        assert not (tmp_path/'lost/summary.json').exists()
+        assert not (chief.folder/'summary.json').exists()
         line = chief.said().split('\n')[-2]
         assert line.startswith('gan_quadratic.py: ') and '--resume' in line
         assert workers[1] in line and workers[0] not in line
-        chief.log.unlink()
-    lose(start('lost', 'chief', 0, *FLAGS, '--penalty', '1'), signal.SIGSTOP)
+    lose(hung, signal.SIGSTOP)
     os.kill(second.process.pid, signal.SIGCONT)
-    lose(start('lost', 'chief', 0, '--resume'), signal.SIGKILL)
+    before, after = hung.said().split('Waiting')
+    assert all(each in before for each in [address, *workers]) and workers[1] in after.split('\n')[0]
+
+    whole, alone = start('whole', 'chief', 0, *ours), start('alone', None, 0, *ours)
+    assert (whole.end(), alone.end()) == (0, 0), whole.said()
+    both = losses(whole.folder), losses(alone.folder)
+    assert both[0].shape == both[1].shape == (161, 3)
+    np.testing.assert_allclose(both[0][:20], both[1][:20], rtol=1e-4)
+
+    lose(start('killed', 'chief', 0, *ours), signal.SIGKILL)
     second = start('again', 'worker', 1)
-    assert start('lost', 'chief', 0, '--resume').end() == 0
+    resumed = start('killed', 'chief', 0, '--resume')
+    assert resumed.end() == 0
     for name in SAME:
-        assert (tmp_path/'lost'/name).read_bytes() == (tmp_path/'whole'/name).read_bytes(), name
+        assert (resumed.folder/name).read_bytes() == (whole.folder/name).read_bytes(), name
 
     os.kill(first.process.pid, signal.SIGTERM)
     os.kill(second.process.pid, signal.SIGINT)

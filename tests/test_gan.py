@@ -220,9 +220,12 @@ def losses_of(way, n=50, d_steps=1, g_steps=1, groups=(50,), **networks):
             return np.concatenate([loop(sess, X[end - k:end], Z[end - k:end]) for k, end in zip(groups, ends)])
 
 
-@pytest.mark.parametrize('way', ['XLA', 'no XLA'])
-def test_the_loop_in_the_graph_agrees_with_step_by_step(way):
-    np.testing.assert_allclose(losses_of(way), losses_of('step by step'), rtol=1e-4)
+def test_the_loop_in_the_graph_agrees_with_step_by_step():
+    """With XLA and without; and grouping iterations into calls changes nothing."""
+    steps, whole = losses_of('step by step'), losses_of('XLA')
+    np.testing.assert_allclose(whole, steps, rtol=1e-4)
+    np.testing.assert_allclose(losses_of('no XLA'), steps, rtol=1e-4)
+    assert np.array_equal(losses_of('XLA', groups=(1, 30, 2, 17)), whole)
 
 
 def test_several_steps_an_iteration_agree_too():
@@ -230,19 +233,16 @@ def test_several_steps_an_iteration_agree_too():
     np.testing.assert_allclose(losses_of('XLA', groups=(10,), **steps), losses_of('step by step', **steps), rtol=1e-4)
 
 
-def test_grouping_iterations_into_calls_changes_nothing():
-    assert np.array_equal(losses_of('XLA', groups=(50,)), losses_of('XLA', groups=(1, 30, 2, 17)))
+KINDS = (dict(activation='all', hsize=[4], output_mapping='tanh', low=np.float32([-50, 10]),
+              high=np.float32([50, 2510])), dict(layer='all', hsize=[4]), dict(hsize=[7, 6, 5, 4]))
 
 
-KINDS = [dict(activation='all', hsize=[4])] + [dict(layer=name) for name in LAYERS if name != 'dense'] + [
-    dict(hsize=[7, 6, 5, 4]),
-    dict(output_mapping='tanh', low=np.float32([-50, 10]), high=np.float32([50, 2510]))]
-
-
-@pytest.mark.parametrize('networks', KINDS, ids=lambda networks: '-'.join(map(str, next(iter(networks.items())))))
+@pytest.mark.parametrize('networks', KINDS, ids=['every activation', 'every layer', 'deep'])
 def test_every_kind_of_network_trains_both_ways(networks, monkeypatch):
-    every = list(ACTIVATIONS.values())
-    monkeypatch.setitem(ACTIVATIONS, 'all', lambda x: sum(function(x) for function in every)/len(every))
+    """Every activation, or every kind of layer, at once, as their mean."""
+    for table in ACTIVATIONS, LAYERS:
+        every = list(table.values())
+        monkeypatch.setitem(table, 'all', lambda *words, every=every: sum(each(*words) for each in every)/len(every))
     loop, steps = (losses_of(way, n=2, groups=(2,), **networks) for way in ('no XLA', 'step by step'))
     assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
     np.testing.assert_allclose(loop, steps, rtol=1e-4)
@@ -310,7 +310,7 @@ def test_the_penalty_and_its_gradients_follow_the_reference(graph):
 def test_the_loop_trains_with_the_penalty_as_step_by_step_does():
     loop, steps = (losses_of(way, n=12, groups=(12,), penalty=5.) for way in ('no XLA', 'step by step'))
     np.testing.assert_allclose(loop, steps, rtol=1e-4)
-    without = losses_of('no XLA', n=12, groups=(12,))
+    without = losses_of('step by step', n=12)
     assert loop[0, 0] == pytest.approx(without[0, 0], rel=1e-6)  # the loss that is reported is the tutorial's
     assert np.abs(loop[1:] - without[1:]).max() > 1e-3            # and yet D learned otherwise
 

@@ -10,8 +10,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
 import plotting  # noqa: E402
-from folders import make_folder  # noqa: E402
-from test_plotting import draw  # noqa: E402
+from folders import draw, make_folder  # noqa: E402
 
 HOSTILE = '<script>document.title = "taken"</script>'
 pytestmark = pytest.mark.skipif(not (shutil.which('chromium') and shutil.which('chromedriver')),
@@ -25,7 +24,7 @@ def folder(tmp_path_factory):
     folder = make_folder(tmp_path_factory.mktemp('page')/'run & <b>', rows, [HOSTILE, 'y'], range(0, 1001, 100))
     settings = folder/'settings.json'
     settings.write_text(settings.read_text().replace('table.csv', '<b>.csv'))
-    assert draw(folder).returncode == 0
+    assert draw(folder) == (0, '')
     return folder
 
 
@@ -157,4 +156,4 @@ def test_reduced_motion_and_no_page_without_pictures(browser, folder, tmp_path):
     assert not browser.find_element(By.ID, 'play').is_displayed()
     browser.execute_cdp_cmd('Emulation.setEmulatedMedia', dict(features=[]))
     none = make_folder(tmp_path/'none', np.random.default_rng(0).normal(size=[300, 2]), pictures='none')
-    assert draw(none).returncode == 0 and not (none/'index.html').exists()
+    assert draw(none) == (0, '') and not (none/'index.html').exists()

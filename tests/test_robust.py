@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import gan_quadratic
-from helpers import (ROOT, SHORT, compare, decode_everything, drawing_processes, files, fork_command, run_command,
-                     start_command)
+from folders import draw
+from helpers import (ROOT, SHORT, compare, decode_everything, drawing_processes, files, fork_command)
 
 # Step by step nothing waits for the compiler; where a test is about the compiled loop, it gives SHORT.
 STEPS = *SHORT, '--step-by-step', '--print-every', '50'
@@ -518,7 +518,7 @@ def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
     assert any(not (folder/name).exists() for name in expected)
     line = one_line_of(capsys.readouterr().err, 'missing')
     assert line.startswith('Some pictures are missing') and 'plotting.py' in line and folder.name in line
-    assert run_command(folder, script='plotting.py')[0] == 0
+    assert draw(folder) == (0, '')
     assert not compare(folder, finished)
 
 
@@ -527,7 +527,7 @@ def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
 def test_the_drawing_process_ends_with_its_run(number, status, tmp_path):
     """Also when all is trained and it has much to draw still: else it would draw into the resumed run's files."""
     folder = tmp_path/'run'
-    words = '--iterations', 150, '--snapshot-every', 1, '--step-by-step', '--batch-size', 8, '--pictures', 'all'
+    words = '--iterations', 40, '--snapshot-every', 1, '--step-by-step', '--batch-size', 8, '--pictures', 'all'
     process = fork_command(*words, '--output', folder, log=tmp_path/'log')
     wait_until((folder/'generated_samples.csv').exists, process)
     began = time.perf_counter()
@@ -537,24 +537,23 @@ def test_the_drawing_process_ends_with_its_run(number, status, tmp_path):
     print(f'{number.name}: ended after {took:.1f} s')
     wait_for_end_of_drawing(folder)
     assert process.exitcode == status, (tmp_path/'log').read_text()[-2000:]
-    assert len([name for name in files(folder) if name.endswith('.png')]) < 7*150
+    assert len([name for name in files(folder) if name.endswith('.png')]) < 7*40
     assert not decode_everything(folder, temporary=number == signal.SIGKILL)
 
 
 @needs_proc
 def test_interrupted(tmp_path):
     """One line says how to go on; how long that took is printed."""
-    folder = tmp_path/'run'
-    process = start_command(*STEPS, '--snapshot-every', 5, '--iterations', 100000, '--output', folder)
-    while not process.stdout.readline().startswith('Iterations: 50'):
-        assert process.poll() is None
+    folder, log = tmp_path/'run', tmp_path/'log'
+    process = fork_command(*STEPS, '--snapshot-every', 5, '--iterations', 100000, '--output', folder, log=log)
+    wait_until(lambda: log.exists() and 'Iterations: 50' in log.read_text(), process)
     began = time.perf_counter()
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate()
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
     took = time.perf_counter() - began
     print(f'SIGINT: ended after {took:.1f} s')
-    assert process.returncode == 130
-    line = said.splitlines()[-1]
+    assert process.exitcode == 130
+    line = log.read_text().splitlines()[-1]
     assert line.startswith('gan_quadratic.py: stopped') and '--resume' in line and folder.name in line
     assert not drawing_processes(folder)
     assert not decode_everything(folder)

@@ -18,6 +18,7 @@ import gan_quadratic as program
 from gan_quadratic import DISTRIBUTIONS, train
 from plotting import FRAMES, ONCE
 
+from folders import draw
 from test_measures import CLAIMS, METRICS
 
 ROOT = Path(program.__file__).parent
@@ -105,13 +106,6 @@ def test_the_summary_agrees_with_the_csvs(run):
     assert abs(covered[:, 1].mean() - rows[2]['Discriminator Loss Mean']) < 3*rows[2]['Discriminator Loss Spread']
 
 
-def test_claims_are_false_of_an_untrained_generator(tmp_path):
-    claims = train(iterations=5, snapshot_every=1, learning_rate=1e-12, step_by_step=True, pictures='none',
-                   output=str(tmp_path))['claims']
-    for name in ('losses_settle', 'samples_follow', 'centroid_moves_toward'):
-        assert claims[name]['holds'] is False, claims[name]
-
-
 def test_measures_agree_with_the_snapshots_arrays(run):
     folder, _ = run
     for row in program.read_rows(folder/'metrics.csv'):
@@ -121,184 +115,6 @@ def test_measures_agree_with_the_snapshots_arrays(run):
         assert row['Centroid Distance Before'] == pytest.approx(apart[1], rel=1e-5)
         assert row['Centroid Distance After'] == pytest.approx(apart[2], rel=1e-5)
         assert row['Largest Real Move'] == 0
-
-
-def results_of(folder, **flags):
-    train(output=str(folder), pictures='none', **flags)
-    return [(folder/name).read_bytes() for name in ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv')]
-
-
-def test_the_seed_fixes_everything_and_snapshots_change_no_batch(tmp_path):
-    flags = dict(iterations=41, snapshot_every=20, log_every=1, batch_size=32)
-    first, second = (results_of(tmp_path/name, **flags) for name in 'ab')
-    assert first == second
-    other = results_of(tmp_path/'c', **flags, seed=1, step_by_step=True)
-    assert all(one != another for one, another in zip(first, other))
-    seldom = results_of(tmp_path/'d', **dict(flags, snapshot_every=1000, step_by_step=True))
-    rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (first[0], seldom[0])]
-    np.testing.assert_allclose(*rows, rtol=1e-3)
-
-
-def test_the_companion_schedule_and_step_by_step(tmp_path):
-    flags = dict(iterations=21, snapshot_every=10, log_every=1, d_steps=10, g_steps=10)
-    fast, slow = results_of(tmp_path/'fast', **flags), results_of(tmp_path/'slow', **flags, step_by_step=True)
-    rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (fast[0], slow[0])]
-    assert len(rows[0]) == 21
-    np.testing.assert_allclose(rows[0][:5], rows[1][:5], rtol=1e-3)
-
-
-def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypatch):
-    sizes = []
-
-    def slow(X_batches, Z_batches):
-        sizes.append(len(X_batches))
-        time.sleep(0.1*len(X_batches))
-        return np.ones([len(X_batches), 2])
-    monkeypatch.setattr(program, 'block_trainer', lambda run, length: slow)
-    train(iterations=14, output=str(tmp_path), pictures='none')
-    assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
-
-
-class Terminal(io.StringIO):
-    """Stands for stdout on a terminal."""
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize('term, bars', [('dumb', 0), ('xterm', 1)])
-def test_the_bar_counts_from_where_the_pace_is_known(term, bars, tmp_path, monkeypatch):
-    """Else the first estimate would take compiling for training; a terminal that knows no escapes gets none."""
-    made = []
-
-    class Bar:
-        def __init__(self, target, unit_name):
-            made.append([target])
-
-        def add(self, n):
-            made[-1].append(n)
-    monkeypatch.setenv('TERM', term)
-    monkeypatch.setattr(program.tf.keras.utils, 'Progbar', Bar)
-    monkeypatch.setattr(sys, 'stdout', Terminal())
-    train(iterations=14, output=str(tmp_path), pictures='none', step_by_step=True, print_every=1)
-    said = sys.stdout.getvalue()
-    assert len(made) == bars and ('\033' in said) == bool(bars)
-    for target, *done in made:  # iteration 0 goes alone, then the first block of one iteration shows the pace
-        assert target == 14 - 2 and sum(done) == target
-
-
-# -------------------------------------------------------------------------------------------------- exercises
-
-def test_shapes_of_the_distributions():
-    rng = np.random.default_rng(0)
-    rows = {name: line.sample(8000, 100., rng) for name, line in DISTRIBUTIONS.items()}
-    for name in ('ring', 'sphere'):
-        np.testing.assert_allclose(np.linalg.norm(rows[name], axis=1), 1)
-    np.testing.assert_allclose(rows['sphere'].mean(axis=0), 0, atol=0.03)
-    np.testing.assert_allclose((rows['sphere']**2).mean(axis=0), 1/3, atol=0.02)
-    np.testing.assert_allclose(np.hypot(*rows['helix'][:, :2].T), 1)
-    x, y = rows['two-curves'].T
-    np.testing.assert_allclose(np.abs(y), 10 + x*x)
-    assert abs(np.mean(y > 0) - 0.5) < 0.02
-    centres = np.stack([np.cos(np.arange(8)*np.pi/4), np.sin(np.arange(8)*np.pi/4)], axis=1)
-    offsets = rows['gaussians'][:, None] - centres
-    nearest = np.linalg.norm(offsets, axis=2).argmin(axis=1)
-    assert np.bincount(nearest, minlength=8).min() > 900
-    spread = np.array([offsets[nearest == k, k].std(axis=0) for k in range(8)])
-    np.testing.assert_allclose(spread, 0.05, rtol=0.08)
-    for name, line in DISTRIBUTIONS.items():
-        if line.curve:
-            np.testing.assert_allclose(rows[name][:, 1], line.curve(rows[name][:, 0]))
-
-
-def test_all_pictures_of_planar_data(tmp_path):
-    train(output=str(tmp_path), pictures='all', **TINY)
-    assert_pictures(tmp_path, expected_pictures([0, 2], ('article', 'all')))
-
-
-def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
-    def unreachable():
-        raise Exception('URL fetch failure on https://example.org/mnist.npz: None -- unreachable')
-    monkeypatch.setattr(program.tf.keras.datasets.mnist, 'load_data', unreachable)
-    assert program.main(['--data', 'mnist', '--output', str(tmp_path)]) == 1
-    line, = capsys.readouterr().err.splitlines()
-    assert 'mnist' in line and 'could not be fetched' in line and 'local copy' in line
-
-
-# ------------------------------------------------------------------------------------------ from other programs
-
-def test_train_beside_eager_tensorflow_without_a_main_guard(tmp_path):
-    code = ('import sys; from gan_quadratic import build_gan, train; assert "tensorflow" not in sys.modules\n'
-            'import tensorflow as tf; print(float(tf.reduce_sum(tf.ones([2]))))\n'
-            'with tf.Graph().as_default():\n    print(build_gan()._fields[0], tf.executing_eagerly())\n'
-            f'results = train(iterations=3, snapshot_every=2, output={str(tmp_path/"out")!r}, step_by_step=True)\n'
-            'print(results["samples"].shape, sorted(results)); print(float(tf.reduce_sum(tf.ones([3]))))\n')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[:2] == ['2.0', 'X False'] and lines[-1] == '3.0'
-    assert ("(10000, 2) ['advice', 'claims', 'delivered_iteration', 'final', 'samples', 'seconds', 'settings', "
-            "'verdict', 'versions']") in lines
-    assert_pictures(tmp_path/'out', expected_pictures([0, 2]))
-
-
-def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
-    example, = re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)
-    monkeypatch.chdir(tmp_path)
-    exec(example, {})
-    said = r"\{'energy_distance': [\d.]+, 'curve_residual': [\d.]+, 'coverage': [\d.]+\} \(10000, 2\)"
-    assert re.fullmatch(said, capsys.readouterr().out.splitlines()[-1])
-    assert_pictures(tmp_path/'outputs'/'demo', expected_pictures([0, 1000, 2000]))
-
-
-def test_the_examples_of_help_can_be_pasted():
-    lines = [line.split() for line in program.EXAMPLES.splitlines()[1:]]
-    assert len(lines) == 4
-    for python, script, *words in lines:
-        assert python == 'python' and (ROOT/script).exists() and isinstance(program.parse(words), dict)
-
-
-def test_train_names_what_is_wrong():
-    with pytest.raises(program.UsageError, match='--iterations: 0 is not allowed'):
-        train(iterations=0)
-    with pytest.raises(program.UsageError, match='--iteratons'):
-        train(iteratons=5)
-
-
-def test_three_runs_in_threads(tmp_path, capfd):
-    """Each with its own graph and folder, and stderr is there afterwards."""
-    with ThreadPoolExecutor(3) as threads:
-        runs = [threads.submit(train, output=str(tmp_path/name), pictures='none', step_by_step=True, **TINY)
-                for name in 'abc']
-        samples = [run.result()['samples'] for run in runs]
-    assert np.array_equal(samples[0], samples[1]) and np.array_equal(samples[0], samples[2])
-    capfd.readouterr()
-    os.write(2, b'still here')
-    assert capfd.readouterr().err == 'still here'
-
-
-def test_keras_stays_what_it_would_have_been():
-    """Though it is not loaded with TensorFlow."""
-    code = ('import os, sys, gan_quadratic as g; g.tf.constant; early = "keras" in sys.modules\n'
-            'import tensorflow as tf; from tensorflow.keras.layers import Dense; import keras\n'
-            'print(early, "TF_USE_LEGACY_KERAS" in os.environ, tf.keras.__version__ == keras.__version__,\n'
-            '      tf.keras.layers.Dense is keras.layers.Dense is Dense, tf.keras.utils.Progbar.__name__)')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout == 'False False True True Progbar\n', done
-
-
-@pytest.mark.parametrize('data', [name for name in DISTRIBUTIONS if name != 'quadratic'])
-def test_every_distribution_trains(data, tmp_path):
-    results = train(data=data, output=str(tmp_path), pictures='none', step_by_step=True, **TINY)
-    assert results['samples'].shape[1] == (3 if data in ('helix', 'sphere') else 2)
-    assert results['settings']['normalize'] == 'standard'
-    assert results['settings']['hidden'] == [4]  # the user's flag wins
-    if data in ('sphere', 'spiral'):
-        settings = dict(results['settings'], pictures='all')
-        program.write_json(tmp_path/'settings.json', settings)
-        assert command('plotting.py', tmp_path).returncode == 0
-        names = [name % i for name, kind in FRAMES.items() for i in (0, 2) if data == 'spiral' or not kind.planar]
-        assert len(names) == (14 if data == 'spiral' else 10)
-        assert_pictures(tmp_path, names)
 
 
 # ------------------------------------------------------------------------------------ TensorFlow's own formats
@@ -357,9 +173,182 @@ def test_tensorboard_has_each_measure_once(run):
     assert_events(run[0])
 
 
+# ------------------------------------------------------------------------------------------ seeds, schedules, pace
+
+def test_claims_are_false_of_an_untrained_generator(tmp_path):
+    claims = train(iterations=5, snapshot_every=1, learning_rate=1e-12, step_by_step=True, pictures='none',
+                   output=str(tmp_path))['claims']
+    for name in ('losses_settle', 'samples_follow', 'centroid_moves_toward'):
+        assert claims[name]['holds'] is False, claims[name]
+
+
+def results_of(folder, **flags):
+    train(output=str(folder), pictures='none', **flags)
+    return [(folder/name).read_bytes() for name in ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv')]
+
+
+def test_the_seed_fixes_everything_and_snapshots_change_no_batch(tmp_path):
+    flags = dict(iterations=41, snapshot_every=20, log_every=1, batch_size=32)
+    first, second = (results_of(tmp_path/name, **flags, step_by_step=True) for name in 'ab')
+    assert first == second
+    other = results_of(tmp_path/'c', **flags, seed=1, step_by_step=True)
+    assert all(one != another for one, another in zip(first, other))
+    seldom = results_of(tmp_path/'d', **dict(flags, snapshot_every=1000))
+    rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (first[0], seldom[0])]
+    np.testing.assert_allclose(*rows, rtol=1e-3)
+
+
+def test_the_companion_schedule_and_step_by_step(tmp_path):
+    flags = dict(iterations=21, snapshot_every=10, log_every=1, d_steps=10, g_steps=10)
+    fast, slow = results_of(tmp_path/'fast', **flags), results_of(tmp_path/'slow', **flags, step_by_step=True)
+    rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (fast[0], slow[0])]
+    assert len(rows[0]) == 21
+    np.testing.assert_allclose(rows[0][:5], rows[1][:5], rtol=1e-3)
+
+
+def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypatch):
+    sizes = []
+
+    def slow(X_batches, Z_batches):
+        sizes.append(len(X_batches))
+        time.sleep(0.1*len(X_batches))
+        return np.ones([len(X_batches), 2])
+    monkeypatch.setattr(program, 'block_trainer', lambda run, length: slow)
+    train(iterations=14, output=str(tmp_path), pictures='none')
+    assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
+
+
+class Terminal(io.StringIO):
+    """Stands for stdout on a terminal."""
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize('term, bars', [('dumb', 0), ('xterm', 1)])
+def test_the_bar_counts_from_where_the_pace_is_known(term, bars, tmp_path, monkeypatch):
+    """Else the first estimate would take compiling for training; a terminal that knows no escapes gets none."""
+    made = []
+
+    class Bar:
+        def __init__(self, target, unit_name):
+            made.append([target])
+
+        def add(self, n):
+            made[-1].append(n)
+    monkeypatch.setenv('TERM', term)
+    monkeypatch.setattr(program.tf.keras.utils, 'Progbar', Bar)
+    monkeypatch.setattr(sys, 'stdout', Terminal())
+    train(iterations=14, output=str(tmp_path), pictures='none', step_by_step=True, print_every=1)
+    said = sys.stdout.getvalue()
+    assert len(made) == bars and ('\033' in said) == bool(bars)
+    for target, *done in made:  # iteration 0 goes alone, then the first block of one iteration shows the pace
+        assert target == 14 - 2 and sum(done) == target
+
+
 def test_nobody_listens(tmp_path):
     words = (f'"{sys.executable}" "{ROOT}/gan_quadratic.py" --iterations 21 --snapshot-every 10 --print-every 1 '
              f'--step-by-step --output "{tmp_path}/out" 2>&- | head -1')
     done = subprocess.run(['sh', '-c', words], capture_output=True, text=True)
     assert done.stderr == '' and json.loads((tmp_path/'out'/'summary.json').read_text())['settings']['iterations'] == 21
     assert_pictures(tmp_path/'out', expected_pictures([0, 10, 20]))
+
+
+# -------------------------------------------------------------------------------------------------- exercises
+
+def test_shapes_of_the_distributions():
+    rng = np.random.default_rng(0)
+    rows = {name: line.sample(8000, 100., rng) for name, line in DISTRIBUTIONS.items()}
+    for name in ('ring', 'sphere'):
+        np.testing.assert_allclose(np.linalg.norm(rows[name], axis=1), 1)
+    np.testing.assert_allclose(rows['sphere'].mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose((rows['sphere']**2).mean(axis=0), 1/3, atol=0.02)
+    np.testing.assert_allclose(np.hypot(*rows['helix'][:, :2].T), 1)
+    x, y = rows['two-curves'].T
+    np.testing.assert_allclose(np.abs(y), 10 + x*x)
+    assert abs(np.mean(y > 0) - 0.5) < 0.02
+    centres = np.stack([np.cos(np.arange(8)*np.pi/4), np.sin(np.arange(8)*np.pi/4)], axis=1)
+    offsets = rows['gaussians'][:, None] - centres
+    nearest = np.linalg.norm(offsets, axis=2).argmin(axis=1)
+    assert np.bincount(nearest, minlength=8).min() > 900
+    spread = np.array([offsets[nearest == k, k].std(axis=0) for k in range(8)])
+    np.testing.assert_allclose(spread, 0.05, rtol=0.08)
+    for name, line in DISTRIBUTIONS.items():
+        if line.curve:
+            np.testing.assert_allclose(rows[name][:, 1], line.curve(rows[name][:, 0]))
+
+
+def test_all_pictures_of_planar_data(tmp_path):
+    train(output=str(tmp_path), pictures='all', **TINY)
+    assert_pictures(tmp_path, expected_pictures([0, 2], ('article', 'all')))
+
+
+# ------------------------------------------------------------------------------------------ from other programs
+
+def test_train_beside_eager_tensorflow_without_a_main_guard(tmp_path):
+    """And Keras stays what it would have been, though it is not loaded with TensorFlow."""
+    code = ('import os, sys; from gan_quadratic import build_gan, tf as late, train\n'
+            'assert "tensorflow" not in sys.modules\n'
+            'late.constant; assert "keras" not in sys.modules and "TF_USE_LEGACY_KERAS" not in os.environ\n'
+            'import tensorflow as tf; from tensorflow.keras.layers import Dense; import keras\n'
+            'print(tf.keras.__version__ == keras.__version__, tf.keras.layers.Dense is keras.layers.Dense is Dense)\n'
+            'print(float(tf.reduce_sum(tf.ones([2]))), tf.keras.utils.Progbar.__name__)\n'
+            'with tf.Graph().as_default():\n    print(build_gan()._fields[0], tf.executing_eagerly())\n'
+            f'results = train(iterations=3, snapshot_every=2, output={str(tmp_path/"out")!r}, step_by_step=True)\n'
+            'print(results["samples"].shape, sorted(results)); print(float(tf.reduce_sum(tf.ones([3]))))\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ['True True', '2.0 Progbar', 'X False'] and lines[-1] == '3.0'
+    assert ("(10000, 2) ['advice', 'claims', 'delivered_iteration', 'final', 'samples', 'seconds', 'settings', "
+            "'verdict', 'versions']") in lines
+    assert_pictures(tmp_path/'out', expected_pictures([0, 2]))
+
+
+def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
+    example, = re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    said = r"\{'energy_distance': [\d.]+, 'curve_residual': [\d.]+, 'coverage': [\d.]+\} \(10000, 2\)"
+    assert re.fullmatch(said, capsys.readouterr().out.splitlines()[-1])
+    assert_pictures(tmp_path/'outputs'/'demo', expected_pictures([0, 1000, 2000]))
+
+
+def test_the_examples_of_help_can_be_pasted():
+    lines = [line.split() for line in program.EXAMPLES.splitlines()[1:]]
+    assert len(lines) == 4
+    for python, script, *words in lines:
+        assert python == 'python' and (ROOT/script).exists() and isinstance(program.parse(words), dict)
+
+
+def test_train_names_what_is_wrong():
+    with pytest.raises(program.UsageError, match='--iterations: 0 is not allowed'):
+        train(iterations=0)
+    with pytest.raises(program.UsageError, match='--iteratons'):
+        train(iteratons=5)
+
+
+def test_three_runs_in_threads(tmp_path, capfd):
+    """Each with its own graph and folder, and stderr is there afterwards."""
+    with ThreadPoolExecutor(3) as threads:
+        runs = [threads.submit(train, output=str(tmp_path/name), pictures='none', step_by_step=True, **TINY)
+                for name in 'abc']
+        samples = [run.result()['samples'] for run in runs]
+    assert np.array_equal(samples[0], samples[1]) and np.array_equal(samples[0], samples[2])
+    capfd.readouterr()
+    os.write(2, b'still here')
+    assert capfd.readouterr().err == 'still here'
+
+
+@pytest.mark.parametrize('data', [name for name in DISTRIBUTIONS if name != 'quadratic'])
+def test_every_distribution_trains(data, tmp_path):
+    results = train(data=data, output=str(tmp_path), pictures='none', step_by_step=True, **TINY)
+    assert results['samples'].shape[1] == (3 if data in ('helix', 'sphere') else 2)
+    assert results['settings']['normalize'] == 'standard'
+    assert results['settings']['hidden'] == [4]  # the user's flag wins
+    if data in ('sphere', 'spiral'):
+        settings = dict(results['settings'], pictures='all')
+        program.write_json(tmp_path/'settings.json', settings)
+        assert draw(tmp_path) == (0, '')
+        names = [name % i for name, kind in FRAMES.items() for i in (0, 2) if data == 'spiral' or not kind.planar]
+        assert len(names) == (14 if data == 'spiral' else 10)
+        assert_pictures(tmp_path, names)
