@@ -1,14 +1,14 @@
 """A simple GAN that learns to draw the points of y = 10 + x^2, in TensorFlow 1's style on current TensorFlow.
 
-    python gan_quadratic.py                                      the tutorial: 100,001 iterations of 1 + 1 steps
-    python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001     the schedule of its companion code
-    python gan_quadratic.py --data spiral --pictures all --output outputs/spiral     an exercise, with every picture
-    python gan_quadratic.py --data table.csv --output outputs/table     data of your own
-    python gan_quadratic.py --resume                             go on with an interrupted run
-    python gan_quadratic.py --help                               everything else
+    python gan_quadratic.py  # the tutorial: 100,001 iterations of 1 + 1 steps
+    python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion  # 10 + 10 steps
+    python gan_quadratic.py --data spiral --pictures all --output outputs/spiral  # an exercise, with every picture
+    python gan_quadratic.py --sample 1000  # so many samples of the first one's generator
 
-Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its order,
-and stand on their own. What a run needs around them comes after: measures of what the tutorial claims, data of the
+`--data table.csv` learns data of your own, `--resume` goes on with an interrupted run, `--help` says everything else.
+
+Read this file from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its
+order, and stand on their own. What a run needs around them comes after: measures of what the tutorial claims, data of the
 user's, files and checkpoints, the run that ties all this together, and the command line. Pictures are drawn from the
 files by `plotting.py`, a process of its own.
 """
@@ -47,10 +47,6 @@ try:
     import numpy as np
 except ImportError as error:
     sys.exit(f'gan_quadratic.py: {error}; {INSTALL}')
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two runs in one folder go unnoticed
-    fcntl = None
 
 
 # ------------------------------------------------------------------------------------------------- TensorFlow
@@ -63,14 +59,12 @@ SILENCE = threading.Lock()  # stderr and the environment belong to all threads
 @contextlib.contextmanager
 def silence():
     """Closes stderr to what TensorFlow writes there as it is imported, and version 2.16 as XLA first compiles."""
-    with SILENCE, open(os.devnull, 'wb') as nowhere:
-        stderr = os.dup(2)
+    with SILENCE, open(os.devnull, 'wb') as nowhere, open(os.dup(2), 'wb') as stderr:
         os.dup2(nowhere.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+            os.dup2(stderr.fileno(), 2)
 
 
 @functools.cache
@@ -79,14 +73,11 @@ def import_tensorflow():
     be Keras 3, and finds that out once more when `tf.keras` is first used, which stays what it would have been."""
     os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    with silence():
-        without_keras = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
-                             or find_spec('tf_keras'))
-        os.environ.update(TF_USE_LEGACY_KERAS='1') if without_keras else None
-        try:
-            import tensorflow.compat.v1 as imported
-        finally:
-            os.environ.pop('TF_USE_LEGACY_KERAS') if without_keras else None
+    with silence(), contextlib.ExitStack() as stack:
+        if not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras')):
+            os.environ['TF_USE_LEGACY_KERAS'] = '1'
+            stack.callback(os.environ.pop, 'TF_USE_LEGACY_KERAS')
+        import tensorflow.compat.v1 as imported
     imported.logging.set_verbosity(imported.logging.ERROR)
     return imported
 
@@ -130,30 +121,12 @@ def two_curves(n, scale, rng):
     return np.stack([x, np.where(which < 0.5, get_y(x), -get_y(x))], axis=1)
 
 
-def spiral(n, scale, rng):
-    """[n, 2] points of an Archimedean spiral of two turns, uniform along its radius in [0, 1)."""
-    r = rng.random(n)
-    return np.stack([r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)], axis=1)
-
-
-def ring(n, scale, rng):
-    """[n, 2] points of the unit circle."""
-    t = 2*np.pi*rng.random(n)
-    return np.stack([np.cos(t), np.sin(t)], axis=1)
-
-
 def gaussians(n, scale, rng):
     """[n, 2] points of eight Gaussians, standard deviation 0.05, centred on the unit circle."""
     which, u, t = rng.random((n, 3)).T
     centre = 2*np.pi*np.floor(8*which)/8
     radius = 0.05*np.sqrt(-2*np.log1p(-u))  # Box and Muller's way to a normal pair
     return np.stack([np.cos(centre) + radius*np.cos(2*np.pi*t), np.sin(centre) + radius*np.sin(2*np.pi*t)], axis=1)
-
-
-def helix(n, scale, rng):
-    """[n, 3] points of a helix of two turns, radius 1, height -1 to 1."""
-    z = 2*rng.random(n) - 1
-    return np.stack([np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], axis=1)
 
 
 def sphere(n, scale, rng):
@@ -177,6 +150,13 @@ def curve_over_x(curve, **flags):
     return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
 
 
+def along(path, start=0, end=1, **flags):
+    """A line of DISTRIBUTIONS for [n, dim] points path(t), t uniform in [start, end), with the flags that it needs."""
+    def sample(n, scale, rng):
+        return np.stack(path(start + (end - start)*rng.random(n)), axis=1)
+    return Distribution(sample, flags)
+
+
 # What shapes other than the tutorial's come out well with.
 SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
               iterations=20001)
@@ -187,22 +167,17 @@ DISTRIBUTIONS = {
     'sine': curve_over_x(lambda x: 10*np.sin(x/10), **SHAPED),
     'cosine': curve_over_x(lambda x: 10*np.cos(x/10), **SHAPED),
     'two-curves': Distribution(two_curves, SHAPED, scaled=True),
-    'spiral': Distribution(spiral, dict(SHAPED, hidden=[64, 64], iterations=40001)),
-    'ring': Distribution(ring, SHAPED),
+    'spiral': along(lambda r: [r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)],  # Archimedean, of two turns
+                    **dict(SHAPED, hidden=[64, 64], iterations=40001)),
+    'ring': along(lambda t: [np.cos(t), np.sin(t)], 0, 2*np.pi, **SHAPED),
     'gaussians': Distribution(gaussians, SHAPED),
-    'helix': Distribution(helix, SHAPED),
+    'helix': along(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], -1, 1, **SHAPED),
     'sphere': Distribution(sphere, SHAPED),
 }
 IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0005,
                    penalty=2., batch_size=64, iterations=30001, keep='best')
-
-
-def table_flags(n, dim):
-    """What a table of the user's of n rows and dim columns comes out well with."""
-    return dict(normalize='quantile', hidden=[64, 64], noise_dim=max(16, dim), learning_rate=0.00005, penalty=3.,
-                iterations=20001, keep='best')
-
-
+TABLE_FLAGS = dict(normalize='quantile', hidden=[64, 64], noise_dim=16,  # or as many as columns, where these are more
+                   learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
 KERAS_DATASETS = ('mnist', 'cifar10')
 BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
 
@@ -607,16 +582,12 @@ MISSING = '', 'na', 'n/a', 'nan', 'null', 'none', '-', '?'
 
 
 def cell_value(cell):
-    """The number in a cell of a table, NaN where the cell says that there is none, None where it holds text."""
+    """The number in a cell of a table, NaN of a gap and of a number with a decimal comma, None where it holds text."""
     try:
-        return float(cell)
+        value = float(cell.replace(',', '.'))
+        return math.nan if ',' in cell else value
     except ValueError:
         return math.nan if cell.strip().lower() in MISSING else None
-
-
-def is_text(cell):
-    """Does a cell hold text, and not a number, be it with a decimal comma, or a gap?"""
-    return cell_value(cell.replace(',', '.')) is None
 
 
 def read_table(path, chosen=None):
@@ -631,7 +602,8 @@ def read_table(path, chosen=None):
         separator = max(widths, key=lambda key: (len({*widths[key]}) == 1 < widths[key][0], widths[key][0] > 1,
                                                  max(widths[key]) > 1))
         first, below = [*csv.reader(top, delimiter=separator), [], []][:2]
-        is_header = any(is_text(name) and not (below and is_text(cell)) for name, cell in zip(first, below or first))
+        is_header = any(cell_value(name) is None and not (below and cell_value(cell) is None)
+                        for name, cell in zip(first, below or first))
         names = [cell.strip() for cell in first] if is_header else [str(k + 1) for k in range(len(first))]
         wanted = choose_columns(chosen, names)
         file.seek(0)
@@ -650,7 +622,7 @@ def read_table(path, chosen=None):
                 for bad in (k for k in wanted if k not in good):
                     cell = cells[bad].strip()
                     fault = f'holds {cell[:40]!r}, no finite number in single precision' if cell else 'is empty'
-                    cure = ('write decimals with a point' if ',' in cell and not is_text(cell) else
+                    cure = ('write decimals with a point' if ',' in cell and numbers[bad] is not None else
                             'mend it, or leave the line out' if not good else
                             f'mend it, or leave its column out: --columns {" ".join(str(k + 1) for k in good[:40])}')
                     raise UsageError(f'line {reader.line_num}, column {names[bad][:60]!r} {fault}; {cure}')
@@ -680,22 +652,20 @@ def load_rows(source, chosen=None):
     """
     names, rows = None, source
     if not isinstance(source, np.ndarray):
-        kind = ''.join(Path(source).suffixes[-2 if source.lower().endswith('.gz') else -1:]).lower()
-        if not os.path.isfile(source) or kind not in TABLES + ARRAYS:
+        if not os.path.isfile(source) or not source.lower().endswith(TABLES + ARRAYS):
             what = ('a folder' if os.path.isdir(source) else 'no table' if os.path.exists(source) else
                     'no file and no known distribution')
             raise UsageError(f'is {what}; allowed are {", ".join(BUILT_IN)}, or a file that ends in '
                              + ', '.join(TABLES + ARRAYS))
-        if kind in TABLES:
+        if source.lower().endswith(TABLES):
             (rows, names), chosen = read_table(Path(source), chosen), None
         else:
-            with open(source, 'rb') as file:
-                rows = np.load(file, allow_pickle=False)
-                if isinstance(rows, np.lib.npyio.NpzFile):
-                    found = [name for name in rows.files if name == 'x_train' or len(rows.files) == 1]
-                    if not found:
-                        raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
-                    rows = rows[found[0]]
+            rows = np.load(source, allow_pickle=False)
+            if isinstance(rows, np.lib.npyio.NpzFile):
+                found = [name for name in rows.files if name == 'x_train' or len(rows.files) == 1]
+                if not found:
+                    raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
+                rows = rows[found[0]]
     if np.ma.is_masked(rows):
         raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(rows)  # of a matrix, whose products are others
@@ -765,8 +735,7 @@ class Affine(NamedTuple):
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
-        moved = self.shift.any() or (self.spread != 1).any()
-        return ((rows - self.shift)/self.spread if moved else rows).astype(np.float32)
+        return ((rows - self.shift)/self.spread).astype(np.float32)
 
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision."""
@@ -1064,22 +1033,15 @@ def reading(path):
                       'with --overwrite') from error
 
 
-def read_json(path):
-    """A JSON file of the program, None where there is none. Raises Failure where it is damaged."""
+def read_file(path):
+    """What a .json or .npz of the program holds, by name; None where there is none. Raises Failure if it is damaged."""
     if not path.exists():
         return None
     with reading(path):
-        return dict(json.loads(path.read_text(encoding='utf-8')))
-
-
-def read_npz(path):
-    """The arrays of an .npz of the program by name, None where there is none. Raises Failure where it is damaged."""
-    if not path.exists():
-        return None
-    with reading(path), np.load(path) as archive:
-        if archive.zip.testzip():
-            raise ValueError('a checksum is wrong')
-        return dict(archive)
+        if path.suffix == '.json':
+            return dict(json.loads(path.read_text(encoding='utf-8')))
+        with np.load(path) as arrays:  # whose checksums are verified as they are read
+            return dict(arrays)
 
 
 def read_rows(path):
@@ -1093,7 +1055,8 @@ def read_rows(path):
 def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
     with contextlib.ExitStack() as stack:
-        if fcntl:
+        if os.name == 'posix':  # not on Windows, where two runs in one folder go unnoticed
+            import fcntl
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             try:
@@ -1109,11 +1072,9 @@ def discard(folder):
         (folder/name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(folder/name, ignore_errors=True)
-    for frame in map(Path, FRAMES):
-        match = re.compile(re.escape(frame.name).replace('%06d', r'\d{6,}') + r'(\.tmp)?').fullmatch
-        for path in (folder/frame.parent).glob('*'):
-            if match(path.name):
-                path.unlink(missing_ok=True)
+    for path in folder.glob('*/*'):
+        if re.sub(r'\d{6,}', '%06d', path.relative_to(folder).as_posix().removesuffix('.tmp')) in FRAMES:
+            path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints
@@ -1146,7 +1107,7 @@ def read_checkpoint(folder):
     losses, the best snapshot and its generator's weights, every variable's value by its name, the streams' states.
     Raises Failure."""
     path = folder/'checkpoint.npz'
-    arrays = read_npz(path)
+    arrays = read_file(path)
     if arrays is None:
         return None
     with reading(path):
@@ -1164,11 +1125,6 @@ def set_weights(sess, values):
              feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
 
 
-def generator_weights(sess):
-    """The values of the generator's variables, by name."""
-    return sess.run({v.op.name: v for v in tf.trainable_variables('GAN/Generator')})
-
-
 # ---------------------------------------------------------------------------------------------------- one run
 
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
@@ -1180,10 +1136,8 @@ def session_config(hidden, dim):
     """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
     on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
     small = max(hidden) <= 64 and dim <= 64
-    config = tf.ConfigProto(intra_op_parallelism_threads=1 if small else 0,  # 0: one a core
-                            device_count={'GPU': 0} if small else {})
-    config.gpu_options.allow_growth = True
-    return config
+    return tf.ConfigProto(intra_op_parallelism_threads=1 if small else 0,  # 0: one a core
+                          device_count={'GPU': 0} if small else {}, gpu_options=tf.GPUOptions(allow_growth=True))
 
 
 def network_options(settings, data):
@@ -1204,6 +1158,7 @@ def open_run(folder, settings, data):
         gan = build_gan(*optimizers, settings['penalty'], noise_dim=settings['noise_dim'],
                         **network_options(settings, data))
         weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
+        of_generator = {v.op.name: weights[v.op.name] for v in tf.trainable_variables('GAN/Generator')}
         samples = data.transform.from_networks(gan.G_sample)  # in the data's units, in double precision
         cluster = read_cluster(settings)
         with cluster_session(cluster) if cluster else tf.Session(
@@ -1211,7 +1166,7 @@ def open_run(folder, settings, data):
             sess.run(tf.global_variables_initializer())
             yield SimpleNamespace(
                 folder=folder, settings=settings, data=data, streams=streams, fixed=fixed, gan=gan, samples=samples,
-                optimizers=optimizers, weights=weights, cluster=cluster, sess=sess)
+                optimizers=optimizers, weights=weights, of_generator=of_generator, cluster=cluster, sess=sess)
 
 
 def block_trainer(run, length):
@@ -1255,7 +1210,7 @@ def snapshot_iteration(run, X_batch, Z_batch):
     arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
                   decision=r_D[fixed.measured:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
     answers = r_D[:fixed.measured].mean(), f_D[:MEASURED_ROWS].mean()
-    weights = generator_weights(sess) if settings['keep'] == 'best' else None
+    weights = sess.run(run.of_generator) if settings['keep'] == 'best' else None
     return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS], weights
 
 
@@ -1334,9 +1289,6 @@ def train_run(folder, settings, data, progress=None):
     """Trains from a checkpoint's progress (None: from iteration 0) to the end and leaves the run's files. Returns the
     summary, with the samples."""
     times = [time.perf_counter()]
-    if not progress:
-        discard(folder)
-        write_json(folder/'settings.json', settings)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, settings, data))
         describe(run)
@@ -1347,10 +1299,11 @@ def train_run(folder, settings, data, progress=None):
                     run.streams[use].bit_generator.state = state
             cut_logs(folder, settings, progress.iteration)
             (folder/'summary.json').unlink(missing_ok=True)  # first, or it would seem one of the settings to come
-            write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
         else:  # recent: losses since the last snapshot, arrays [n, 2]; best: what --keep best delivers, if it is given
+            discard(folder)
             progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
                                        best_weights={})
+        write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
         with naming(folder/'tensorboard'):
             run.events = event_writer(folder)
         (folder/'snapshots').mkdir(exist_ok=True)
@@ -1366,15 +1319,14 @@ def train_run(folder, settings, data, progress=None):
         train_blocks(run, progress, train_block, length, beside)
         times.append(time.perf_counter())
 
-        samples = deliver(folder, settings, data, progress.best_weights or generator_weights(run.sess), FINAL_ROWS)
-        run.events.close()
+        samples = deliver(folder, settings, data, progress.best_weights or run.sess.run(run.of_generator), FINAL_ROWS)
         rows = read_rows(folder/'metrics.csv')
         final = sample_measures(samples[:MEASURED_ROWS], data, run.fixed.distance)
         if data.kept is not None:
-            final.update(floor=float(run.fixed.drawn['floor']), shuffled=float(run.fixed.drawn['shuffled']),
+            final.update({name: run.fixed.drawn[name] for name in ('floor', 'shuffled')},
                          nearness=nearness(samples, data))
         claims = check_claims(rows, final)
-        finish_drawing(run.drawing)
+        tell(run.drawing, 'finish')
         times.append(time.perf_counter())
         seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
         seconds['training'] = progress.seconds  # with that before an interruption
@@ -1450,36 +1402,27 @@ def add_event(writer, row):
 @contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws when told to through the pipe, and ends when that breaks."""
-    drawing = subprocess.Popen([sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow'],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    os.set_blocking(drawing.stdin.fileno(), False)  # training never waits for drawing
-    try:
-        yield drawing
-    except BaseException as error:
-        if isinstance(error, Failure):  # what led up to it is worth seeing
-            finish_drawing(drawing)
-        else:
+    with subprocess.Popen([sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow'],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as drawing:
+        try:
+            yield drawing
+        except Failure:
+            tell(drawing, 'finish')  # what led up to it is worth seeing
+            raise
+        except BaseException:
             drawing.terminate()
-        raise
-    finally:
-        drawing.stdin.close()
-        drawing.wait()
-        drawing.stdout.close()
+            drawing.wait()  # at an interrupt Popen itself waits for a quarter of a second only
+            raise
 
 
 def tell(drawing, word):
-    """Says a word to the drawing process, if there is one, and if it lives and listens."""
+    """Says a word to the drawing process, if there is one and it lives; after `finish` waits until all is drawn."""
     if drawing:
+        os.set_blocking(drawing.stdin.fileno(), word == 'finish')  # training never waits for drawing
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(drawing.stdin.fileno(), f'{word}\n'.encode())
-
-
-def finish_drawing(drawing):
-    """Waits for what is not drawn yet; the pipe stays open, for the drawing process to see that this one lives."""
-    if drawing:
-        os.set_blocking(drawing.stdin.fileno(), True)
-        tell(drawing, 'finish')
-        drawing.stdout.readline()  # it says a word when all is drawn; at its death the pipe ends
+        if word == 'finish':  # the pipe stays open, for the drawing process to see that this one lives
+            drawing.stdout.readline()  # it says a word when all is drawn; at its death the pipe ends
 
 
 # --------------------------------------------------------------------------------------- more than one machine
@@ -1597,7 +1540,7 @@ def run_command(argv, array=None):
         if not (folder/'settings.json').exists():
             raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
         with locked(folder):
-            recorded = read_json(folder/'settings.json')
+            recorded = read_file(folder/'settings.json')
             settings = recall(argv, folder, flag, recorded)
             if flag == '--sample':
                 return sample_only(folder, settings, options['sample'])
@@ -1618,7 +1561,7 @@ def new_run(options, argv, array):
     """Settings and data of a new run: the user's flags before what suits the data before the defaults."""
     rows, names, image = find_rows(options['data'] if array is None else array, options['columns'])
     suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
-              else table_flags(*rows.shape))
+              else dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1])))
     settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
     settings.update(fingerprint=fingerprint(rows),
                     suited=sorted(name for name, value in suited.items() if settings[name] == value))
@@ -1636,7 +1579,7 @@ def check_folder(folder, overwrite):
     """Raises UsageError where a new run in this folder would destroy an unfinished run, or files of the user's."""
     present = {path.name for path in folder.iterdir()}
     try:
-        holds_run = 'settings.json' in present and 'fingerprint' in read_json(folder/'settings.json')
+        holds_run = 'settings.json' in present and 'fingerprint' in read_file(folder/'settings.json')
     except Failure:
         holds_run = True  # a damaged one
     if not holds_run:
@@ -1670,7 +1613,7 @@ def recall(argv, folder, flag, recorded):
 
 def resume(folder, recorded, settings, array):
     """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
-    progress, summary = read_checkpoint(folder), read_json(folder/'summary.json')
+    progress, summary = read_checkpoint(folder), read_file(folder/'summary.json')
     if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
         say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
         return summary
@@ -1686,7 +1629,7 @@ def resume(folder, recorded, settings, array):
 
 def sample_only(folder, settings, n):
     """`--sample N`: writes N samples of the trained generator, without training and without the user's data."""
-    progress, stored = read_checkpoint(folder), read_npz(folder/'snapshots/data.npz')
+    progress, stored = read_checkpoint(folder), read_file(folder/'snapshots/data.npz')
     if not progress or not stored:
         raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
     kind = Quantile if 'scores' in stored else Affine
@@ -1753,21 +1696,14 @@ def report(folder, summary, drawing):
 
 # ----------------------------------------------------------------------------------------------- command line
 
-EXAMPLES = """examples:
-  python gan_quadratic.py
-  python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion
-  python gan_quadratic.py --data spiral --pictures all --output outputs/spiral
-  python gan_quadratic.py --sample 1000"""
-
-
 class Parser(argparse.ArgumentParser):
     """Raises UsageError where argparse would end the process, which would end a notebook's too."""
     def error(self, message):
         raise UsageError(message)
 
 
-def number(kind, low, high):
-    """The argparse type of a number, int or float, from low to high."""
+def number(kind, low, high, metavar='N'):
+    """What argparse is told of a number, int or float, from low to high."""
     def convert(text):
         try:
             value = kind(text)
@@ -1778,13 +1714,12 @@ def number(kind, low, high):
             raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {whole}number from {low:{form}} to '
                                              f'{high:{form}}')
         return value
-    return convert
+    return dict(type=convert, metavar=metavar)
 
 
 def make_parser():
     """The command line's parser, in which every setting stands with its default and its meaning."""
-    parser = Parser('gan_quadratic.py', description='Trains a simple GAN to draw points of y = 10 + x^2, and leaves '
-                    'pictures of how it learns.', epilog=EXAMPLES, allow_abbrev=False,
+    parser = Parser('gan_quadratic.py', description=__doc__, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def flag(name, default, meaning, **words):
@@ -1792,15 +1727,15 @@ def make_parser():
         shown = ' '.join(map(str, default)) if isinstance(default, list) else default
         meaning += '' if default is None or default is False else f' (default: {shown})'
         section.add_argument(name, default=default, help=meaning, **words)
-    every, switch = dict(type=number(int, 1, 10**9), metavar='N'), dict(action='store_true')
-    steps, width = dict(type=number(int, 1, 1000), metavar='N'), dict(type=number(int, 1, 4096), metavar='N')
+    every, steps, width = number(int, 1, 10**9), number(int, 1, 1000), number(int, 1, 4096)
+    switch = dict(action='store_true')
 
     section = parser.add_argument_group('data')
     flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
          f'{", ".join(TABLES + ARRAYS)}', metavar='NAME or FILE')
     flag('--columns', None, 'the columns of your table to learn, by name or by number from 1', nargs='+',
          metavar='NAME')
-    flag('--scale', 100., 'width of the x range of the curves', type=number(float, 1e-6, 1e6), metavar='WIDTH')
+    flag('--scale', 100., 'width of the x range of the curves', **number(float, 1e-6, 1e6, 'WIDTH'))
     flag('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
          'each a standard normal through its own distribution function; all data but quadratic switch it on',
          nargs='?', const='standard', choices=('standard', 'quantile'))
@@ -1809,25 +1744,23 @@ def make_parser():
 
     section = parser.add_argument_group('networks')
     flag('--hidden', [16, 16], 'units of the hidden layers of both networks', nargs='+', **width)
-    flag('--activation', 'leaky_relu', 'of the hidden layers: ' + ', '.join(ACTIVATIONS), choices=ACTIVATIONS,
-         metavar='NAME')
-    flag('--layer', 'dense', 'kind of hidden layer: ' + ', '.join(LAYERS), choices=LAYERS, metavar='NAME')
-    flag('--output-mapping', 'linear', "of the generator's last layer: linear, or tanh over the data's range",
-         choices=OUTPUT_MAPPINGS, metavar='NAME')
+    flag('--activation', 'leaky_relu', 'of the hidden layers', choices=ACTIVATIONS)
+    flag('--layer', 'dense', 'kind of hidden layer', choices=LAYERS)
+    flag('--output-mapping', 'linear', "of the generator's last layer; tanh is over the data's range",
+         choices=OUTPUT_MAPPINGS)
     flag('--noise-dim', 2, 'width of the noise Z', **width)
 
     section = parser.add_argument_group('training')
     flag('--iterations', 100001, 'one more than a multiple of --snapshot-every draws the last one too', **every)
-    flag('--batch-size', 256, 'real samples, and noise vectors, in an iteration', type=number(int, 1, 10**5),
-         metavar='N')
+    flag('--batch-size', 256, 'real samples, and noise vectors, in an iteration', **number(int, 1, 10**5))
     flag('--d-steps', 1, 'updates of the discriminator per iteration', **steps)
     flag('--g-steps', 1, 'updates of the generator per iteration', **steps)
-    flag('--learning-rate', 0.001, 'of RMSProp, in both networks', type=number(float, 1e-12, 1000), metavar='RATE')
-    flag('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images '
-         'have theirs', type=number(float, 0, 1e6), metavar='GAMMA')
+    flag('--learning-rate', 0.001, 'of RMSProp, in both networks', **number(float, 1e-12, 1000, 'RATE'))
+    flag('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images have theirs',
+         **number(float, 0, 1e6, 'GAMMA'))
     flag('--keep', 'last', 'the generator to deliver: of the last iteration, or best, of the snapshot nearest to the '
          'real samples, of own tables, for which it is the default, to the rows kept back', choices=('last', 'best'))
-    flag('--seed', 0, 'fixes everything random', type=number(int, 0, 2**32 - 1), metavar='N')
+    flag('--seed', 0, 'fixes everything random', **number(int, 0, 2**32 - 1))
     flag('--step-by-step', False, 'train as the tutorial does, one sess.run a step', **switch)
 
     section = parser.add_argument_group('what is reported')
@@ -1842,8 +1775,7 @@ def make_parser():
     section = section.add_mutually_exclusive_group()
     flag('--resume', False, 'go on with the run found there', **switch)
     flag('--overwrite', False, 'discard the unfinished run found there', **switch)
-    flag('--sample', None, 'no training: write N samples of the trained generator', type=number(int, 1, 10**7),
-         metavar='N')
+    flag('--sample', None, 'no training: write N samples of the trained generator', **number(int, 1, 10**7))
     return parser
 
 

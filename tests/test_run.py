@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -314,7 +315,7 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
 
 
 def test_the_examples_of_help_can_be_pasted():
-    lines = [line.split() for line in program.EXAMPLES.splitlines()[1:]]
+    lines = [shlex.split(line, comments=True) for line in program.__doc__.split('\n\n')[1].splitlines()]
     assert len(lines) == 4
     for python, script, *words in lines:
         assert python == 'python' and (ROOT/script).exists() and isinstance(program.parse(words), dict)
