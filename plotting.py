@@ -8,12 +8,10 @@ function draws which file, the one path by which every picture gets to disk, and
 import argparse
 import contextlib
 import csv
-import io
 import json
 import logging
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -21,6 +19,7 @@ import warnings
 import zipfile
 import zlib
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -37,10 +36,6 @@ except ImportError as error:
 
 # -------------------------------------------------------------------------------------------- the files of a run
 
-class Unreadable(Exception):
-    """A file of the run that is not as a run writes it."""
-
-
 @contextlib.contextmanager
 def whole_file(path):
     """A file to write that takes its place in the folder, by renaming, when it is whole; otherwise it is removed."""
@@ -51,47 +46,26 @@ def whole_file(path):
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno:
             error.filename = error.filename or str(path)
         raise
 
 
-def numbered(folder, pattern):
-    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
-    match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')).fullmatch
-    found = {int(match(path.name)[1]): path for path in (folder/pattern).parent.glob('*') if match(path.name)}
-    return dict(sorted(found.items()))
-
-
-@contextlib.contextmanager
-def reading(path):
-    """Whatever a damaged file makes its reader raise becomes `Unreadable`."""
+def read(path):
+    """What a file of the run holds: an .npz arrays by name; a .csv a header and rows [n, columns], NaN where a cell is
+    empty, without a last line that is still being written, and no rows where there is no file."""
     try:
-        yield
-    except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise Unreadable(f'{path} is damaged ({error})') from error
-
-
-def read_json(path):
-    """A JSON file, None where there is none."""
-    with reading(path):
-        return json.loads(path.read_text(encoding='utf-8')) if path.exists() else None
-
-
-def read_table(path):
-    """The header and the rows [n, columns] of a CSV, NaN where a cell is empty, without a last line that is still being
-    written; no rows where there is no file."""
-    with reading(path):
-        text = path.read_text(encoding='utf-8') if path.exists() else ''
-        header, *lines = list(csv.reader(io.StringIO(text[:text.rfind('\n') + 1], newline=''))) or [[]]
+        if path.suffix == '.npz':
+            with np.load(path) as arrays:
+                return dict(arrays)
+        if path.suffix == '.json':
+            return json.loads(path.read_text(encoding='utf-8'))
+        lines = path.read_text(encoding='utf-8').split('\n')[:-1] if path.exists() else []
+        header, *lines = list(csv.reader(lines)) or [[]]
         rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
         return header, rows.reshape(-1, len(header) or 1)
-
-
-def read_arrays(path):
-    """The arrays of an .npz by name."""
-    with reading(path), np.load(path) as arrays:
-        return dict(arrays)
+    except (ValueError, EOFError, KeyError, RuntimeError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
+        raise OSError(f'{path} is damaged ({error})') from error
 
 
 # ------------------------------------------------------------------------------------------------ axes and points
@@ -102,7 +76,8 @@ BETWEEN = colors.LinearSegmentedColormap.from_list('generated to real', [GENERAT
 PALE = colors.LinearSegmentedColormap.from_list('for points to be seen on', ['#f0bb8c', '#ffffff', '#8cbfe0'])
 SHAPES = {REAL: 'o', GENERATED: 's'}
 LEGEND = dict(loc='outside lower center', ncols=2, frameon=False, fontsize=9)  # where it hides no points
-OPEN, FILLED = dict(fillstyle='none', markeredgewidth=0.8), dict(markeredgewidth=0)
+MOVING = dict(animated=True)  # matplotlib's word for what is not drawn with the rest, but each time anew
+OPEN, FILLED = dict(MOVING, fillstyle='none', markeredgewidth=0.8), dict(MOVING, markeredgewidth=0)
 # Before an update a marker is open, after it small and filled, and the real ones are the larger: so all four series
 # are seen even where they coincide.
 FEATURES = (('Real Data Before', REAL, 9, OPEN), ('Real Data After', REAL, 4, FILLED),
@@ -144,8 +119,7 @@ def data_axes(figure, data, where=111):
     of the first four. Returns a list of (axes, columns on it)."""
     low, high, dim = data['low'], data['high'], len(data['low'])
     if dim > 3:
-        pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
-        axes = [(figure.add_subplot(2, 3, k + 1), pair) for k, pair in enumerate(pairs)]
+        axes = [(figure.add_subplot(2, 3, k + 1), pair) for k, pair in enumerate(combinations(range(4), 2))]
     else:
         axes = [(figure.add_subplot(where, projection='3d' if dim == 3 else None), tuple(range(dim)))]
     for ax, columns in axes:
@@ -175,7 +149,7 @@ def data_axes(figure, data, where=111):
 
 
 def points(axes, name, color, markersize, style):
-    """A series of points on `data_axes`. Returns its artists and the function that puts rows [n, dim] in place."""
+    """A series of points on `data_axes`. Returns the function that puts rows [n, dim] in place."""
     lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=color, marker=SHAPES[color],
                      markersize=markersize, **style)[0] for ax, columns in axes]
     lines[0].set_label(name)
@@ -186,71 +160,39 @@ def points(axes, name, color, markersize, style):
                 line.set_data(np.sort(rows[:, 0]), np.linspace(0, 1, len(rows)))
             else:
                 (line.set_data_3d if len(columns) == 3 else line.set_data)(*rows[:, columns].T)
-    return lines, put
-
-
-def feature_axes(ax, step, centers=False):
-    """The four series of features, or their centers, on axes that follow them. Returns artists, and the function that
-    puts a snapshot's in place and returns them [4, n, 2]. The axes are of shares of their length, and the numbers at
-    their ends are texts that say what these mean: ticks that move would cost more than all else there."""
-    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
-    ax.set_xlabel('feature 1', labelpad=8)
-    ax.set_ylabel('feature 2', labelpad=8)
-    write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9)
-    numbers = [[write((k, 0), (0, -6), ha=('left', 'right')[k], va='top') for k in (0, 1)],
-               [write((0, k), (-6, 0), ha='right', va=('bottom', 'top')[k], rotation=90) for k in (0, 1)]]
-    series = [points([(ax, (0, 1))], f'{name} {step} step', color, (1.6 if centers else 1)*markersize, style)
-              for name, color, markersize, style in FEATURES]
-
-    def put(shot):
-        around = dict(D=slice(0, 2), G=slice(1, 3))[step]  # a snapshot has them before D's step, after it, after G's
-        clouds = shot['features'][around].astype(float).swapaxes(0, 1).reshape(4, -1, 2)
-        if centers:
-            clouds = clouds.mean(axis=1, keepdims=True)
-        low, high = np.transpose([round_ends(*ends) for ends in np.quantile(clouds, (0, 1), axis=(0, 1)).T])
-        for texts, ends in zip(numbers, np.stack([low, high], axis=1)):
-            for text, value in zip(texts, ends):
-                text.set_text(f'{value:.10g}')
-        for (_, put_one), cloud in zip(series, clouds):
-            put_one((cloud - low)/(high - low))
-        return clouds
-    return sum(numbers + [lines for lines, _ in series], []), put
+    return put
 
 
 def round_ends(low, high):
-    """Round numbers around the values from low to high: they seldom change from picture to picture."""
+    """Numbers of few digits around the values from low to high."""
     margin = 0.04*(high - low) or 1
     ticks = ticker.MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin)
     return ticks[0], ticks[-1]
 
 
 # ------------------------------------------------------------------------------ pictures of each snapshot
-# Each function prepares a figure once and returns the function that puts what moves in its place, given a snapshot's
-# arrays, and returns the artists that moved, in the order of drawing.
+# Each function prepares a figure once and returns the function that puts what is MOVING in its place, given a
+# snapshot's arrays.
 
 def samples(figure, data):
-    """Real against generated samples."""
+    """Real against generated samples: points, or images side by side."""
     if len(data['image']):
-        return image_grids(figure, data)
+        for k, (words, colour) in enumerate((('Real samples', REAL), ('Generated samples', GENERATED))):
+            ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
+            ax.set_title(words, color=colour, fontsize=10)
+            image = ax.imshow(tiled(data['real'], data), cmap='gray', vmin=0, vmax=1, **MOVING)
+        return lambda shot: image.set_data(tiled(shot['generated'], data))
     axes = data_axes(figure, data)
-    artists, put = sample_points(figure, data, axes)
-    outside = figure.text(0.98, 0.02, '', ha='right', fontsize=8, color='0.4')
+    points(axes, 'Real samples', REAL, 4, OPEN)(data['real'])
+    put = points(axes, 'Generated samples', GENERATED, 3, FILLED)
+    outside = figure.text(0.98, 0.02, '', ha='right', fontsize=8, color='0.4', **MOVING)
+    figure.legend(**LEGEND)
 
     def update(shot):
         put(shot['generated'])
         beyond = int(np.any((shot['generated'] < data['low']) | (shot['generated'] > data['high']), axis=1).sum())
         outside.set_text(f'{beyond} outside' if beyond else '')
-        return [*artists, outside]
     return update
-
-
-def sample_points(figure, data, axes):
-    """Real samples on `data_axes`. Returns artists, and the function that puts generated ones [n, dim] there."""
-    real, put_real = points(axes, 'Real samples', REAL, 4, OPEN)
-    generated, put_generated = points(axes, 'Generated samples', GENERATED, 3, FILLED)
-    figure.legend(**LEGEND)
-    put_real(data['real'])
-    return real + generated, put_generated
 
 
 def tiled(rows, data):
@@ -261,78 +203,72 @@ def tiled(rows, data):
     return np.concatenate([np.concatenate(list(line), axis=1) for line in tiles.reshape(8, 8, *image)])
 
 
-def image_grids(figure, data):
-    """Images, real beside generated."""
-    shown = []
-    for k, (words, colour) in enumerate((('Real samples', REAL), ('Generated samples', GENERATED))):
-        ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
-        ax.set_title(words, color=colour, fontsize=10)
-        shown.append(ax.imshow(tiled(data['real'], data), cmap='gray', vmin=0, vmax=1))
-
-    def update(shot):
-        shown[1].set_data(tiled(shot['generated'], data))
-        return shown
-    return update
-
-
-def transform(step, figure, data):
-    """The feature space h3 of real and of generated samples, before and after the update of network `step`."""
-    ax = figure.add_subplot()
-    artists, put = feature_axes(ax, step)
+def transform(step, figure, data, ax=None):
+    """The feature space h3 of real and of generated samples, before and after the update of network `step`; on axes
+    that are given, the centers alone. The axes follow the four series: they are of shares of their length, and the
+    numbers at their ends are texts that say what these mean, for ticks that move would cost more than all else there.
+    The function that is returned returns what it has put in place, [4, n, 2]."""
+    centers, ax = ax is not None, ax or figure.add_subplot()
+    ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel='feature 1', ylabel='feature 2')
+    write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9, **MOVING)
+    numbers = [*(write((k, 0), (0, -6), ha=('left', 'right')[k], va='top') for k in (0, 1)),
+               *(write((0, k), (-6, 0), ha='right', va=('bottom', 'top')[k], rotation=90) for k in (0, 1))]
+    series = [points([(ax, (0, 1))], f'{name} {step} step', color, (1.6 if centers else 1)*markersize, style)
+              for name, color, markersize, style in FEATURES]
     figure.legend(**LEGEND)
 
     def update(shot):
-        put(shot)
-        return artists
+        around = dict(D=slice(0, 2), G=slice(1, 3))[step]  # a snapshot has them before D's step, after it, after G's
+        clouds = shot['features'][around].astype(float).swapaxes(0, 1).reshape(4, -1, 2)
+        if centers:
+            clouds = clouds.mean(axis=1, keepdims=True)
+        low, high = np.transpose([round_ends(*ends) for ends in np.quantile(clouds, (0, 1), axis=(0, 1)).T])
+        for text, value in zip(numbers, np.stack([low, high], axis=1).ravel()):
+            text.set_text(f'{value:.10g}')
+        for put, cloud in zip(series, clouds):
+            put((cloud - low)/(high - low))
+        return clouds
     return update
 
 
 def centroids(step, figure, data):
     """The centroids of those four clouds; beside them, enlarged, how the update moved each from a common origin."""
     ax, near = figure.subplots(1, 2)
-    artists, put = feature_axes(ax, step, centers=True)
     near.set(xlim=(-1, 1), ylim=(-1, 1), xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
     ax.set_title('where they are', fontsize=10)
     near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
-    toward = near.plot([], [], '--', color='0.5', linewidth=1, label='from generated toward real')[0]
-    moves = [near.plot([], [], color=colour, marker=SHAPES[colour], markevery=[1], markersize=7, linewidth=width)[0]
-             for colour, width in ((REAL, 3), (GENERATED, 1.8))]
-    scale = near.annotate('', (0.5, 0), (0, -6), xycoords='axes fraction', textcoords='offset points', ha='center',
-                          va='top', fontsize=9)
-    figure.legend(**LEGEND)
+    toward = near.plot([], [], '--', color='0.5', linewidth=1, label='from generated toward real', **MOVING)[0]
+    moves = [near.plot([], [], color=colour, marker=SHAPES[colour], markevery=[1], markersize=7, linewidth=width,
+                       **MOVING)[0] for colour, width in ((REAL, 3), (GENERATED, 1.8))]
+    scale = near.text(0, -1.05, '', ha='center', va='top', fontsize=9, **MOVING)
+    update_features = transform(step, figure, data, ax)  # last, for its legend is that of the whole figure
 
     def update(shot):
-        centers = put(shot)[:, 0]
+        centers = update_features(shot)[:, 0]
         moved = centers[1::2] - centers[::2]
-        reach = max(np.abs(moved).max(), 1e-12)
-        reach = next(k for k in 10**math.floor(math.log10(reach))*np.array([1, 2, 5, 10, 20]) if k > 1.05*reach)
+        reach = round_ends(0, np.abs(moved).max())[1]
         scale.set_text(f'{reach:g} from the middle to the edge')
         apart = centers[0] - centers[2]
         toward.set_data(*np.stack([[0, 0], 3*apart/(np.linalg.norm(apart) or 1)]).T)
         for line, move in zip(moves, moved/reach):
             line.set_data(*np.stack([[0, 0], move]).T)
-        return [*artists, toward, *moves, scale]
     return update
 
 
 def decision(figure, data):
     """D(x) over the data's plane, with the contour where the discriminator cannot tell, and samples over it."""
-    (ax, _), = axes = data_axes(figure, data)
+    update_samples = samples(figure, data)
+    ax, = figure.axes
     figure.colorbar(cm.ScalarMappable(cmap=PALE), ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
-    artists, put = sample_points(figure, data, axes)
-    drawn = []
 
     def update(shot):
-        while drawn:
-            drawn.pop().remove()
+        for old in list(ax.collections):
+            old.remove()
         side = round(len(shot['decision'])**0.5)
-        values = shot['decision'].reshape(side, side)
-        plane = *np.linspace(data['low'], data['high'], side).T, values
-        drawn.append(ax.pcolormesh(*plane, cmap=PALE, vmin=0, vmax=1, shading='gouraud'))
-        if values.min() < 0.5 < values.max():
-            drawn.append(ax.contour(*plane, [0.5], colors='black', linewidths=1.2))
-        put(shot['generated'])
-        return [*drawn, *artists]
+        plane = *np.linspace(data['low'], data['high'], side).T, shot['decision'].reshape(side, side)
+        ax.pcolormesh(*plane, cmap=PALE, vmin=0, vmax=1, shading='gouraud', **MOVING)
+        ax.contour(*plane, [0.5], colors='black', linewidths=1.2, zorder=1).set_animated(True)
+        update_samples(shot)
     return update
 
 
@@ -354,14 +290,9 @@ def mapping(figure, data):
     flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
     (ax, _), = data_axes(figure, data, 122)
     ax.set_title('what the generator makes of it', fontsize=10)
-    image = PolyCollection([], facecolors=colours, edgecolors=colours, alpha=0.45,
-                           linewidths=3 if rows == 2 else 0.5)
-    ax.add_collection(image, autolim=False)
-
-    def update(shot):
-        image.set_verts(quads(shot['mapping']))
-        return [image]
-    return update
+    image = ax.add_collection(PolyCollection([], facecolors=colours, edgecolors=colours, alpha=0.45,
+                                             linewidths=3 if rows == 2 else 0.5, **MOVING), autolim=False)
+    return lambda shot: image.set_verts(quads(shot['mapping']))
 
 
 # ------------------------------------------------------------------------------------- pictures of the whole run
@@ -374,7 +305,7 @@ def training_data(folder, data):
         ax = figure.add_subplot(xticks=[], yticks=[])
         ax.imshow(tiled(data['training'], data), cmap='gray', vmin=0, vmax=1)
     else:
-        points(data_axes(figure, data), 'Real samples', REAL, 2, FILLED)[1](data['training'])
+        points(data_axes(figure, data), 'Real samples', REAL, 2, dict(markeredgewidth=0))(data['training'])
     figure.suptitle('Training data', fontsize=12)
     return figure
 
@@ -384,7 +315,7 @@ BALANCE = (2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)  # D
 
 def training_loss(folder, data):
     """Both losses of the log and their running means, with the values that they come to in equilibrium."""
-    rows = read_table(folder/'loss_logs.csv')[1]
+    rows = read(folder/'loss_logs.csv')[1]
     if not len(rows):
         return None
     figure = new_figure(7.4, 4.8)
@@ -404,7 +335,7 @@ def training_loss(folder, data):
     return figure
 
 
-PANELS = (  # title, scale, series of (column of metrics.csv, colour), dashed levels of (value or name, label, colour)
+PANELS = (  # title, scale, series of (column, colour, style or '.-'), dashed levels of (value or name, label, colour)
     ('Losses', 'linear', (('Discriminator Loss Mean', DARK), ('Generator Loss Mean', GENERATED)), BALANCE),
     ('Spread of the losses', 'log', (('Discriminator Loss Spread', DARK), ('Generator Loss Spread', GENERATED)), ()),
     ('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), ((0.5, 'cannot tell', '0.4'),)),
@@ -414,20 +345,19 @@ PANELS = (  # title, scale, series of (column of metrics.csv, colour), dashed le
     ('Coverage of the x range', 'share', (('Coverage', GENERATED),), ((1, 'all of it', REAL),)),
     ('Distance of the clouds of features', 'log', (('Feature Mixing', DARK),), ()),
     ('Centroid distance after the G step', 'log',
-     (('Centroid Distance After', DARK), ('Moved Toward', GENERATED), ('Moved Away', DARK)), ()),
+     (('Centroid Distance After', DARK), ('Moved Toward', GENERATED, 'o'), ('Moved Away', DARK, 'x')), ()),
     ('Largest move of real features, G step', 'linear', (('Largest Real Move', REAL),), ((0, 'must be 0', DARK),)),
 )
 
 
 def metrics(folder, data):
     """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
-    header, rows = read_table(folder/'metrics.csv')
+    header, rows = read(folder/'metrics.csv')
     if not len(rows):
         return None
     columns = dict(zip(header, rows.T))
     toward, after = columns['Moved Toward'] == 1, columns['Centroid Distance After']
     columns.update({'Moved Toward': np.where(toward, after, np.nan), 'Moved Away': np.where(toward, np.nan, after)})
-    styles = {'Moved Toward': 'o', 'Moved Away': 'x'}
     figure = new_figure(11, 9)
     for k, (title, scale, series, levels) in enumerate(
             panel for panel in PANELS if np.isfinite(columns[panel[2][0][0]]).any()):
@@ -435,8 +365,8 @@ def metrics(folder, data):
         ax.set_title(title, fontsize=10)
         ax.tick_params(which='both', labelsize=7)
         ax.locator_params(axis='x', nbins=5)
-        for name, colour in series:
-            ax.plot(columns['Iteration'], columns[name], styles.get(name, '.-'), color=colour, lw=1, ms=4, label=name)
+        for name, colour, *style in series:
+            ax.plot(columns['Iteration'], columns[name], *style or ['.-'], color=colour, lw=1, ms=4, label=name)
         for value, words, colour in levels:
             value = float(data.get(value, np.nan)) if isinstance(value, str) else value
             if math.isfinite(value):
@@ -463,7 +393,7 @@ def table_columns(folder, data, most=12):
     if len(data['image']) or data['built_in'] or not path.exists():
         return None
     words = 'rows kept back' if 'kept' in data else 'training rows'
-    real, generated = data.get('kept', data['training']), read_table(path)[1]
+    real, generated = data.get('kept', data['training']), read(path)[1]
     dim, shown, lines = real.shape[1], min(real.shape[1], most), math.ceil(min(real.shape[1], most)/4)
     heights = [2.2*lines, 4] if dim > 1 else [2.7]
     figure = new_figure(11, sum(heights))
@@ -475,18 +405,16 @@ def table_columns(folder, data, most=12):
         ax.set_title(short(data['names'][k]), fontsize=9)
         ax.tick_params(labelsize=7)
         for rows, colour, name, width in (real, REAL, f'{words} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
-            ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=colour,
-                    linewidth=width, label=None if k else name)
+            ax.ecdf(rows[:, k], color=colour, linewidth=width, label=None if k else name)
         scale_axis(ax, 'x', np.concatenate([real[:, k], generated[:, k]]), 4)
     above.legend(**LEGEND)
     for part in below:
         tables = [np.nan_to_num(np.corrcoef(rows[:, :shown].T)) for rows in (real, generated)]
-        axes = part.subplots(1, 3)
+        axes = part.subplots(1, 3, subplot_kw=dict(xticks=[], yticks=[]))
         for ax, table, title in zip(axes, (*tables, tables[1] - tables[0]),
                                     (f'Correlations, {words}', 'generated', 'generated minus real')):
             image = ax.imshow(table, cmap=BETWEEN, vmin=-1, vmax=1)
             ax.set_title(title, fontsize=10)
-            ax.set(xticks=[], yticks=[])
         axes[0].set_yticks(range(shown), [short(name, 14) for name in data['names'][:shown]], fontsize=7)
         part.colorbar(image, ax=axes, shrink=0.8)
     return figure
@@ -533,20 +461,13 @@ ONCE = {  # the function that draws it, and what to look for
     'metrics.png': (metrics, 'Does each curve come to its dashed line, and those without one come down?'),
     'columns.png': (table_columns, 'Does each orange curve lie on the blue one? Is the third square pale?'),
 }
-GIF_SECONDS = 20
 
-
-def make_palette(shades=24):
-    """The colours of pictures of lines and points, as a palette of Pillow's: all that lies between any two of those
-    drawn with. Few enough shades that white stays white in Pillow's search."""
-    corners = [np.array(colors.to_rgb(colour)) for colour in ('white', 'black', REAL, GENERATED)]
-    blends = [np.linspace(one, other, shades) for k, one in enumerate(corners) for other in corners[k + 1:]]
-    palette = Image.new('P', (1, 1))
-    palette.putpalette(np.round(255*np.concatenate(blends)).astype(np.uint8).tobytes())
-    return palette
-
-
-PALETTE = make_palette()
+# The palette of pictures of lines and points: all that lies between any two of the colours drawn with, in few enough
+# shades that white stays white in Pillow's search.
+CORNERS = [np.array(colors.to_rgb(colour)) for colour in ('white', 'black', REAL, GENERATED)]
+BLENDS = np.concatenate([np.linspace(*pair, 24) for pair in combinations(CORNERS, 2)])
+PALETTE = Image.new('P', (1, 1))
+PALETTE.putpalette(np.round(255*BLENDS).astype(np.uint8).tobytes())
 
 
 def write_png(figure, path):
@@ -559,39 +480,33 @@ def write_png(figure, path):
         image.save(file, 'png', compress_level=3)
 
 
-class Painter:
-    """A figure that is drawn again and again: what stands still once, for text costs far more than points, and only the
-    rest each time (matplotlib calls this blitting)."""
+def painter(data, kind):
+    """Prepares a figure that is drawn again and again: what stands still once, for text costs far more than points, and
+    only what is MOVING each time (matplotlib calls it blitting). Returns the function that writes a snapshot's PNG."""
+    figure = new_figure()
+    title = figure.suptitle(kind.title, fontsize=12, **MOVING)
+    update = kind.prepare(figure, data)
+    figure.canvas.draw()  # finds room for all text, too
+    still = figure.canvas.copy_from_bbox(figure.bbox)
 
-    def __init__(self, data, kind):
-        self.figure, self.still = new_figure(), None
-        self.words, self.title = kind.title, self.figure.suptitle(kind.title, fontsize=12)
-        self.update = kind.prepare(self.figure, data)
-        self.figure.draw_without_rendering()  # finds room for all text, once
-        self.figure.set_layout_engine('none')
-
-    def paint(self, shot, iteration, path):
-        """Draws a snapshot's arrays and writes the PNG."""
-        self.title.set_text(f'{self.words} at Iteration {iteration}')
-        artists, canvas = [*self.update(shot), self.title], self.figure.canvas
-        if not self.still:
-            for artist in artists:
-                artist.set_animated(True)
-            canvas.draw()
-            self.still = canvas.copy_from_bbox(self.figure.bbox)
-        canvas.restore_region(self.still)
-        for artist in artists:
-            self.figure.draw_artist(artist)
-        write_png(self.figure, path)
+    def paint(shot, iteration, path):
+        title.set_text(f'{kind.title} at Iteration {iteration}')
+        update(shot)
+        figure.canvas.restore_region(still)
+        parts = [*figure.texts, *(part for ax in figure.axes for part in ax.get_children())]
+        for part in sorted((part for part in parts if part.get_animated()), key=lambda part: part.zorder):
+            figure.draw_artist(part)
+        write_png(figure, path)
+    return paint
 
 
-def write_gif(paths, path):
-    """Joins PNGs: 2 a second, more where they would last longer than GIF_SECONDS, leaving some out where needed."""
-    paths = paths[::math.ceil(len(paths)*0.02/GIF_SECONDS)]  # viewers show no more than 50 a second
+def write_gif(paths, path, longest=20):
+    """Joins PNGs: 2 a second, more where they would last longer than so many seconds, leaving some out where needed."""
+    paths = paths[::math.ceil(len(paths)*0.02/longest)]  # viewers show no more than 50 a second
     images = map(Image.open, paths)  # one after the other, for there may be more than files can be open
     with whole_file(path) as file:
         next(images).save(file, 'gif', save_all=True, append_images=images, loop=0, optimize=False,
-                          duration=min(500, 10*int(100*GIF_SECONDS/len(paths))))
+                          duration=min(500, 10*int(100*longest/len(paths))))
 
 
 # --------------------------------------------------------------------------------------------------- the page
@@ -714,14 +629,16 @@ def rounded(x):
     return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
 
 
-def write_page(folder, settings, data, kinds, iterations):
+def write_page(folder, settings, data, names, iterations):
     """index.html: every kind of picture of these snapshots, moved by one slider, with the numbers behind them."""
-    header, rows = read_table(folder/'metrics.csv')
+    header, rows = read(folder/'metrics.csv')
     rows = [row for row in rows if row[0] in iterations]
-    if not rows:
+    if not rows or not names:
         return
-    summary = read_json(folder/'summary.json') or dict(claims={}, final={}, versions={}, seconds={}, verdict=(
+    summary = dict(claims={}, final={}, versions={}, seconds={}, verdict=(
         'The run is not finished; load this page again to see what is new.'))
+    if (folder/'summary.json').exists():
+        summary = read(folder/'summary.json')
     about = ['hidden layers of {0} units ({layer}, {activation}), noise of {noise_dim}, {iterations} iterations of '
              '{d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, seed {seed}'.format(
                  ' '.join(map(str, settings['hidden'])), **settings),
@@ -732,11 +649,11 @@ def write_page(folder, settings, data, kinds, iterations):
         f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()))
         for claim in summary['claims'].values()]
     files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
-             *(kind.gif for kind in kinds.values()))
+             *(kind.gif for kind in FRAMES.values()))
     numbers = json.dumps(allow_nan=False, obj=dict(
         title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about),
         iterations=[int(row[0]) for row in rows],
-        kinds=[dict(path=name, title=kind.title, look=kind.look) for name, kind in kinds.items()],
+        kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in names],
         measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
         levels=[rounded(data.get(name, math.nan)) for name in ('floor', 'shuffled')],
         state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)), claims=claims,
@@ -754,49 +671,40 @@ class Run:
     lives: a resumed run draws with a process of its own. `failed`: could something not be drawn?"""
 
     def __init__(self, folder, parent=None):
-        self.folder, self.parent, self.failed = folder, parent, False
-        self.painters, self.done, self.paged = {}, set(), 0.
-        self.settings = read_json(folder/'settings.json')
-        if not self.settings or not (folder/'snapshots/data.npz').exists():
-            raise FileNotFoundError
-        self.data = read_arrays(folder/'snapshots/data.npz')
+        self.folder, self.parent, self.failed, self.done, self.paged = folder, parent, False, set(), 0.
+        self.settings, self.data = read(folder/'settings.json'), read(folder/'snapshots/data.npz')
         self.data.update(noise_dim=self.settings['noise_dim'], built_in=not self.settings['fingerprint'],
                          names=self.data['names'].tolist())
-        self.kinds = {name: kind for name, kind in FRAMES.items() if self.settings['pictures'] in (kind.which, 'all')
-                      and (len(self.data['low']) == 2 or not kind.planar)}
+        self.painters = {
+            name: painter(self.data, kind) for name, kind in FRAMES.items()
+            if self.settings['pictures'] in (kind.which, 'all') and (len(self.data['low']) == 2 or not kind.planar)}
         known = font_manager.get_font(font_manager.findfont('DejaVu Sans')).get_charmap()
         if any(ord(letter) not in known for name in self.data['names'] for letter in name if letter.isprintable()):
             print('plotting.py: the font lacks letters of the column names, which are drawn as boxes', file=sys.stderr)
 
-    def wanted(self):
-        return self.parent in (None, os.getppid())
-
     @contextlib.contextmanager
     def trying(self):
-        """Says what cannot be drawn, the first time, and lets all else be drawn."""
+        """Says what cannot be drawn, the first time, and lets all else be drawn. Ends the process with its run."""
+        if self.parent not in (None, os.getppid()):
+            sys.exit()
         try:
             yield
-        except (Unreadable, OSError) as error:
+        except OSError as error:
             if not self.failed:
-                what = error if isinstance(error, Unreadable) else f'{error.filename}: {error.strerror or error}'
+                what = f'{error.filename}: {error.strerror}' if error.errno else error
                 print(f'plotting.py: {what}; other pictures are drawn', file=sys.stderr, flush=True)
             self.failed = True
 
     def draw_frames(self, again):
         """Draws what the snapshots on disk call for, all of it or what is missing; once a second the page shows it."""
-        for iteration, source in numbered(self.folder, 'snapshots/%06d.npz').items():
-            if iteration in self.done:
-                continue
-            missing = [name for name in self.kinds if again or not (self.folder/(name % iteration)).exists()]
+        sources = {int(path.stem): path for path in self.folder.glob('snapshots/??????*.npz') if path.stem.isdecimal()}
+        for iteration in sorted(sources.keys() - self.done):
+            missing = [name for name in self.painters if again or not (self.folder/(name % iteration)).exists()]
             with self.trying():
-                shot = read_arrays(source) if missing else {}
+                shot = read(sources[iteration]) if missing else {}
                 for name in missing:
-                    if not self.wanted():
-                        return
-                    if name not in self.painters:
-                        self.painters[name] = Painter(self.data, self.kinds[name])
                     (self.folder/name).parent.mkdir(exist_ok=True)
-                    self.painters[name].paint(shot, iteration, self.folder/(name % iteration))
+                    self.painters[name](shot, iteration, self.folder/(name % iteration))
             self.done.add(iteration)
             if time.monotonic() > self.paged + 1:
                 self.write_page()
@@ -809,18 +717,17 @@ class Run:
                 if figure:
                     figure.canvas.draw()
                     write_png(figure, self.folder/name)
-        for name, kind in self.kinds.items():
+        for name in self.painters:
             with self.trying():
-                paths = list(numbered(self.folder, name).values())
+                paths = [path for i in sorted(self.done) if (path := self.folder/(name % i)).exists()]
                 if paths:
-                    write_gif(paths, self.folder/kind.gif)
+                    write_gif(paths, self.folder/FRAMES[name].gif)
 
     def write_page(self):
         """The page of the snapshots whose pictures are drawn."""
-        if self.kinds and self.wanted():
-            with self.trying():
-                write_page(self.folder, self.settings, self.data, self.kinds, self.done)
-            self.paged = time.monotonic()
+        with self.trying():
+            write_page(self.folder, self.settings, self.data, self.painters, self.done)
+        self.paged = time.monotonic()
 
 
 def main():
@@ -832,22 +739,21 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: leaves no half-written file behind
     warnings.simplefilter('ignore')  # whatever numbers a run holds, they are drawn as far as they can be
     try:
-        with np.errstate(all='ignore'):
-            run = Run(Path(arguments.folder), os.getppid() if arguments.follow else None)
-            # A run says a word at each snapshot and another at its end, then writes its summary and closes the pipe.
-            for word in iter(sys.stdin.readline, '') if arguments.follow else ['finish\n']:
-                run.draw_frames(again=not arguments.follow)
-                if word == 'finish\n' and run.wanted():
-                    run.draw_rest()
-                    run.write_page()
-                    print('done', flush=True)
-            run.write_page()
+        run = Run(Path(arguments.folder), os.getppid() if arguments.follow else None)
+        # A run says a word at each snapshot and another at its end, then writes its summary and closes the pipe.
+        for word in iter(sys.stdin.readline, '') if arguments.follow else ['finish\n']:
+            run.draw_frames(again=not arguments.follow)
+            if word == 'finish\n':
+                run.draw_rest()
+                run.write_page()
+                print('done', flush=True)
+        run.write_page()
         return int(run.failed)
     except KeyboardInterrupt:
         return 130
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         status, line = 2, f'error: argument DIR: {arguments.folder} holds no run; give the output folder of one'
-    except (Unreadable, OSError) as error:
+    except OSError as error:
         status, line = 1, error
     print(f'plotting.py: {line}', file=sys.stderr)
     return status
