@@ -587,7 +587,7 @@ def test_a_run_that_diverges(tmp_path, capsys):
 
 
 def test_losses_beyond_all_bounds_are_divergence(tmp_path, capsys):
-    assert command('--iterations', 1001, '--learning-rate', 10, '--pictures', 'none', '--output', tmp_path) == 1
+    assert command(*STEPS, '--learning-rate', 10, '--pictures', 'none', '--output', tmp_path) == 1
     one_line(capsys, 'iteration', 'beyond 1e+08', '--learning-rate below 10')
 
 

@@ -278,11 +278,6 @@ def test_shapes_of_the_distributions():
             np.testing.assert_allclose(rows[name][:, 1], line.curve(rows[name][:, 0]))
 
 
-def test_all_pictures_of_planar_data(tmp_path):
-    train(output=str(tmp_path), pictures='all', **TINY)
-    assert_pictures(tmp_path, expected_pictures([0, 2], ('article', 'all')))
-
-
 # ------------------------------------------------------------------------------------------ from other programs
 
 def test_train_beside_eager_tensorflow_without_a_main_guard(tmp_path):
