@@ -735,7 +735,8 @@ class Affine(NamedTuple):
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
-        return ((rows - self.shift)/self.spread).astype(np.float32)
+        moved = self.shift.any() or (self.spread != 1).any()
+        return ((rows - self.shift)/self.spread if moved else rows).astype(np.float32)
 
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision."""
