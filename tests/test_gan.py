@@ -228,11 +228,6 @@ def test_the_loop_in_the_graph_agrees_with_step_by_step():
     assert np.array_equal(losses_of('XLA', groups=(1, 30, 2, 17)), whole)
 
 
-def test_several_steps_an_iteration_agree_too():
-    steps = dict(n=10, d_steps=3, g_steps=2)
-    np.testing.assert_allclose(losses_of('XLA', groups=(10,), **steps), losses_of('step by step', **steps), rtol=1e-4)
-
-
 KINDS = (dict(activation='all', hsize=[4], output_mapping='tanh', low=np.float32([-50, 10]),
               high=np.float32([50, 2510])), dict(layer='all', hsize=[4]), dict(hsize=[7, 6, 5, 4]))
 

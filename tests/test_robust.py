@@ -17,10 +17,10 @@ import pytest
 
 import gan_quadratic
 from folders import draw
-from helpers import (ROOT, SHORT, compare, decode_everything, drawing_processes, files, fork_command)
+from helpers import ROOT, compare, decode_everything, drawing_processes, files, fork_command
 
-# Step by step nothing waits for the compiler; where a test is about the compiled loop, it gives SHORT.
-STEPS = *SHORT, '--step-by-step', '--print-every', '50'
+# Step by step nothing waits for the compiler; kill_resume.py runs the compiled loop.
+STEPS = '--iterations', '61', '--snapshot-every', '20', '--step-by-step', '--print-every', '10'
 AS_ROOT = hasattr(os, 'geteuid') and os.geteuid() == 0
 NO_PROC = not os.path.isdir('/proc/self')
 
@@ -69,7 +69,7 @@ def unfinished(tmp_path_factory):
     folder = tmp_path_factory.mktemp('robust')/'unfinished'
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
-        at_iteration(monkeypatch, 150, interrupt)
+        at_iteration(monkeypatch, 30, interrupt)
         assert command(*STEPS, '--pictures', 'none', '--output', folder) == 130
     return folder
 
@@ -328,11 +328,11 @@ def test_an_unfinished_run_is_not_overwritten(half, capsys):
 
 def test_a_new_run_in_a_finished_folder_leaves_none_of_the_old_frames(done):
     leave_own_files(done)
-    assert command(*STEPS, '--iterations', 101, '--output', done) == 0
+    assert command(*STEPS, '--iterations', 21, '--output', done) == 0
     assert_own_files(done)
     frames = [path.name for path in done.glob('iterations/*_[0-9]*')]
-    assert sorted(frames) == ['iteration_000000.png', 'iteration_000100.png']
-    assert not list(done.rglob('*000200*')) and (done/'loss_logs.csv').read_text().count('\n') == 12
+    assert sorted(frames) == ['iteration_000000.png', 'iteration_000020.png']
+    assert not list(done.rglob('*000040*')) and (done/'loss_logs.csv').read_text().count('\n') == 4
     for name in MINE:
         (done/name).unlink()
     assert not decode_everything(done)
@@ -343,7 +343,7 @@ def test_overwrite_discards_the_unfinished_run_alone(half, tmp_path):
     for folder in half, tmp_path/'nothing there':
         assert command(*STEPS, '--iterations', 2, '--pictures', 'none', '--overwrite', '--output', folder) == 0
         assert (folder/'loss_logs.csv').read_text().count('\n') == 2
-        assert not list(folder.rglob('*000100*'))
+        assert not list(folder.rglob('*000020*'))
     assert_own_files(half)
 
 
@@ -351,7 +351,7 @@ def test_an_interrupted_run_resumes_where_it_was_moved_to(half, finished, tmp_pa
     leave_own_files(half)
     moved = half.rename(tmp_path/'moved')
     (moved/'iterations').mkdir(exist_ok=True)
-    for name in 'iterations/iteration_000200.png.tmp', 'summary.json.tmp', 'checkpoint.npz.tmp':
+    for name in 'iterations/iteration_000040.png.tmp', 'summary.json.tmp', 'checkpoint.npz.tmp':
         (moved/name).write_text('left by a kill')
     assert command('--resume', '--pictures', 'article', '--output', moved) == 0
     assert 'Going on from iteration ' in capsys.readouterr().out
@@ -395,7 +395,7 @@ def test_resume_of_a_finished_run(done, capsys):
 
 @pytest.mark.parametrize('flag, value, recorded', [
     ('--hidden', '8', '[16, 16]'), ('--seed', '1', '0'), ('--learning-rate', '0.5', '0.001'),
-    ('--iterations', '300', '301'), ('--snapshot-every', '50', '100'), ('--data', 'ring', 'quadratic'),
+    ('--iterations', '60', '61'), ('--snapshot-every', '10', '20'), ('--data', 'ring', 'quadratic'),
     ('--normalize', '', 'None')])
 def test_resume_with_a_contradicting_flag(flag, value, recorded, done, half, capsys):
     for folder in done, half:
@@ -408,10 +408,10 @@ def test_resume_with_a_contradicting_flag(flag, value, recorded, done, half, cap
 
 def test_a_finished_run_grows(half, tmp_path):
     """Also one that was interrupted before: as if it had been longer from the start."""
-    for iterations in 301, 402:
+    for iterations in 61, 82:
         assert command('--resume', '--iterations', iterations, '--output', half) == 0
     longer = tmp_path/'longer'
-    assert command(*STEPS, '--iterations', 402, '--pictures', 'none', '--output', longer) == 0
+    assert command(*STEPS, '--iterations', 82, '--pictures', 'none', '--output', longer) == 0
     assert not compare(half, longer)
     assert not decode_everything(half)
 
@@ -420,10 +420,10 @@ def test_interrupted_where_a_finished_run_begins_to_grow(done, monkeypatch, caps
     """Else the old summary would say that all is done."""
     with monkeypatch.context() as patch:
         patch.setattr(gan_quadratic, 'event_writer', lambda folder: interrupt())
-        assert command('--resume', '--iterations', 302, '--output', done) == 130
+        assert command('--resume', '--iterations', 62, '--output', done) == 130
     assert command('--resume', '--output', done) == 0
     assert (done/'summary.json').exists() and 'finished' not in capsys.readouterr().out
-    assert (done/'loss_logs.csv').read_text().count('\n') == 1 + 31 and '"iterations": 302' in (
+    assert (done/'loss_logs.csv').read_text().count('\n') == 1 + 7 and '"iterations": 62' in (
         done/'settings.json').read_text()
 
 
@@ -477,7 +477,7 @@ def test_killed_at_a_random_moment(seed, finished, tmp_path, capsys):
     rng, folder, both = random.Random(seed), tmp_path/'run', seed == 1
     process = fork_command(*STEPS, '--output', folder, log=tmp_path/'log')
     wait_until((folder/'settings.json').exists, process)
-    process.join(rng.uniform(0, 3))
+    process.join(rng.uniform(0, 2.5))
     drawing = drawing_processes(folder) if both else []
     process.kill()
     for pid in drawing:
@@ -512,7 +512,7 @@ def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
     """Training goes on; the end says what is missing; `plotting.py DIR` brings it."""
     folder = tmp_path/'run'
     kill_drawing(monkeypatch, 'finish')
-    at_iteration(monkeypatch, 300, lambda: (folder/'metrics.png.tmp').write_text('what a kill may leave'))
+    at_iteration(monkeypatch, 60, lambda: (folder/'metrics.png.tmp').write_text('what a kill may leave'))
     assert command(*STEPS, '--output', folder) == 0
     expected = [name for name in files(finished) if name.endswith(('.png', '.gif'))]
     assert any(not (folder/name).exists() for name in expected)
@@ -608,8 +608,8 @@ def test_not_finite_leaves_what_was_good(done, monkeypatch, capsys):
         bias.load([np.nan]*16, sess)
         return step(sess, *rest, **options)
     monkeypatch.setattr(gan_quadratic, 'train_iteration', stepping)
-    assert command('--resume', '--iterations', 401, '--output', done) == 1
-    one_line(capsys, 'iteration 301', 'loss is not finite')
+    assert command('--resume', '--iterations', 81, '--output', done) == 1
+    one_line(capsys, 'iteration 61', 'loss is not finite')
     assert not decode_everything(done)
     after = files(done)
     assert not [name for name in before if name.startswith(('checkpoint/', 'iterations/', 'features/', 'snapshots/'))
@@ -700,7 +700,7 @@ def test_a_full_disk(room, small_disk, finished, monkeypatch, capfd):
     folder = small_disk/'run'
     with monkeypatch.context() as patch:
         patch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
-        at_iteration(patch, 250, lambda: fill(small_disk, room))
+        at_iteration(patch, 50, lambda: fill(small_disk, room))
         assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
     one_line(capfd, folder, 'No space left', '--resume')
     assert not decode_everything(folder)
@@ -736,7 +736,7 @@ def test_a_folder_without_permission(half, finished, capsys):
 @pytest.mark.parametrize('seconds', [0, 5], ids=['at the checkpoint', 'at the next row'])
 def test_a_folder_that_vanishes(seconds, tmp_path, monkeypatch, capfd):
     folder = tmp_path/'run'
-    at_iteration(monkeypatch, 150, lambda: shutil.rmtree(folder))
+    at_iteration(monkeypatch, 30, lambda: shutil.rmtree(folder))
     monkeypatch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', seconds)
     assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
     one_line(capfd, folder)
@@ -779,7 +779,7 @@ def edit(name, without=None, **changes):
 def shorter_than_recorded(folder):
     """Of two CSVs one has rows that the checkpoint knows nothing of, the other lacks some that it knows."""
     with open(folder/'loss_logs.csv', 'a') as file:
-        file.write('310,1,1\n')
+        file.write('70,1,1\n')
     cut('metrics.csv', 0.9)(folder)
 
 
@@ -816,7 +816,7 @@ def test_damage(damage, done, capsys):
     """One line, and neither a restart from nothing nor a change of what is there, which may be all there is."""
     damage(done)
     before = files(done)
-    assert command('--resume', '--iterations', 401, '--pictures', 'none', '--output', done) == 1
+    assert command('--resume', '--iterations', 81, '--pictures', 'none', '--output', done) == 1
     one_line(capsys, done)
     after = files(done)
     assert [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)] == []
@@ -828,7 +828,7 @@ def test_damage(damage, done, capsys):
 def test_a_checkpoint_of_another_kind(damage, piece, done, capsys):
     damage(done)
     before = files(done)
-    for words in ['--resume', '--iterations', 401, '--pictures', 'none'], ['--sample', 5]:
+    for words in ['--resume', '--iterations', 81, '--pictures', 'none'], ['--sample', 5]:
         assert command(*words, '--output', done) == 1
         one_line(capsys, piece, done)
         assert files(done) == before
