@@ -660,12 +660,13 @@ def load_rows(source, chosen=None):
         if source.lower().endswith(TABLES):
             (rows, names), chosen = read_table(Path(source), chosen), None
         else:
-            rows = np.load(source, allow_pickle=False)
-            if isinstance(rows, np.lib.npyio.NpzFile):
-                found = [name for name in rows.files if name == 'x_train' or len(rows.files) == 1]
-                if not found:
-                    raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
-                rows = rows[found[0]]
+            with open(source, 'rb') as file:
+                rows = np.load(file, allow_pickle=False)
+                if isinstance(rows, np.lib.npyio.NpzFile):
+                    found = [name for name in rows.files if name == 'x_train' or len(rows.files) == 1]
+                    if not found:
+                        raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
+                    rows = rows[found[0]]
     if np.ma.is_masked(rows):
         raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(rows)  # of a matrix, whose products are others
