@@ -1404,8 +1404,8 @@ def add_event(writer, row):
 @contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws when told to through the pipe, and ends when that breaks."""
-    with subprocess.Popen([sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow'],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as drawing:
+    words = sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow', str(os.getpid())
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as drawing:
         try:
             yield drawing
         except Failure:

@@ -685,7 +685,7 @@ class Run:
     @contextlib.contextmanager
     def trying(self):
         """Says what cannot be drawn, the first time, and lets all else be drawn. Ends the process with its run."""
-        if self.parent not in (None, os.getppid()):
+        if self.parent and os.name == 'posix' and os.getppid() != self.parent:
             sys.exit()
         try:
             yield
@@ -734,12 +734,12 @@ def main():
     parser = argparse.ArgumentParser('plotting.py', description='Draws every picture of a run from its numbers.')
     parser.add_argument('folder', metavar='DIR', nargs='?', default='outputs',
                         help='output folder of a run (default: outputs)')
-    parser.add_argument('--follow', action='store_true', help=argparse.SUPPRESS)  # how gan_quadratic.py starts it
+    parser.add_argument('--follow', type=int, help=argparse.SUPPRESS)  # the id of the run that has started this process
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: leaves no half-written file behind
     warnings.simplefilter('ignore')  # whatever numbers a run holds, they are drawn as far as they can be
     try:
-        run = Run(Path(arguments.folder), os.getppid() if arguments.follow else None)
+        run = Run(Path(arguments.folder), arguments.follow)
         # A run says a word at each snapshot and another at its end, then writes its summary and closes the pipe.
         for word in iter(sys.stdin.readline, '') if arguments.follow else ['finish\n']:
             run.draw_frames(again=not arguments.follow)

@@ -263,8 +263,9 @@ def test_the_page_is_written_once_a_second(copy, monkeypatch):
 # ------------------------------------------------------------------------------------------------ beside a run
 
 def follow(folder, **options):
-    return subprocess.Popen([sys.executable, str(ROOT/'plotting.py'), str(folder), '--follow'], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    words = sys.executable, ROOT/'plotting.py', folder, '--follow', str(os.getpid())
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            **options)
 
 
 def test_following_a_run(run, copy):
@@ -295,7 +296,8 @@ def test_a_run_that_ends_early_ends_it(copy):
 def test_a_kill_leaves_no_half_picture(whose, tmp_path):
     """SIGTERM of the drawing process, or SIGKILL of the process that it draws for."""
     folder = make_folder(tmp_path/'run', *DATA['built-in'][:1], iterations=range(0, 3000, 10))
-    parent = ('import subprocess, sys, time\np = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)\n'
+    parent = ('import os, subprocess, sys, time\n'
+              'p = subprocess.Popen([*sys.argv[1:], str(os.getpid())], stdin=subprocess.PIPE)\n'
               'p.stdin.write(b"draw\\n"); p.stdin.flush(); print(p.pid, flush=True); time.sleep(60)')
     process = subprocess.Popen([sys.executable, '-c', parent, sys.executable, str(ROOT/'plotting.py'), str(folder),
                                 '--follow'], stdout=subprocess.PIPE, text=True)
