@@ -5,12 +5,12 @@
     python gan_quadratic.py --data spiral --pictures all --output outputs/spiral  # an exercise, with every picture
     python gan_quadratic.py --sample 1000  # so many samples of the first one's generator
 
-`--data table.csv` learns data of your own, `--resume` goes on with an interrupted run, `--help` says everything else.
+`--data table.csv` learns data of your own, `--resume` goes on with an interrupted run.
 
 Read this file from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its
-order, and stand on their own. What a run needs around them comes after: measures of what the tutorial claims, data of the
-user's, files and checkpoints, the run that ties all this together, and the command line. Pictures are drawn from the
-files by `plotting.py`, a process of its own.
+order, and stand on their own. What a run needs around them comes after: measures of what the tutorial claims, data of
+the user's, files and checkpoints, the run that ties all this together, and the command line. Pictures are drawn from
+the files by `plotting.py`, a process of its own.
 """
 import argparse
 import contextlib
@@ -1042,7 +1042,9 @@ def read_file(path):
     with reading(path):
         if path.suffix == '.json':
             return dict(json.loads(path.read_text(encoding='utf-8')))
-        with np.load(path) as arrays:  # whose checksums are verified as they are read
+        with np.load(path) as arrays:
+            if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
+                raise ValueError('a checksum is wrong')
             return dict(arrays)
 
 
@@ -1075,7 +1077,8 @@ def discard(folder):
     for name in FOLDERS:
         shutil.rmtree(folder/name, ignore_errors=True)
     for path in folder.glob('*/*'):
-        if re.sub(r'\d{6,}', '%06d', path.relative_to(folder).as_posix().removesuffix('.tmp')) in FRAMES:
+        name = path.relative_to(folder).as_posix().removesuffix('.tmp')
+        if name not in FRAMES and re.sub(r'\d{6,}', '%06d', name) in FRAMES:
             path.unlink(missing_ok=True)
 
 
@@ -1291,6 +1294,9 @@ def train_run(folder, settings, data, progress=None):
     """Trains from a checkpoint's progress (None: from iteration 0) to the end and leaves the run's files. Returns the
     summary, with the samples."""
     times = [time.perf_counter()]
+    if not progress:
+        discard(folder)
+        write_json(folder/'settings.json', settings)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, settings, data))
         describe(run)
@@ -1301,11 +1307,10 @@ def train_run(folder, settings, data, progress=None):
                     run.streams[use].bit_generator.state = state
             cut_logs(folder, settings, progress.iteration)
             (folder/'summary.json').unlink(missing_ok=True)  # first, or it would seem one of the settings to come
+            write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
         else:  # recent: losses since the last snapshot, arrays [n, 2]; best: what --keep best delivers, if it is given
-            discard(folder)
             progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
                                        best_weights={})
-        write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
         with naming(folder/'tensorboard'):
             run.events = event_writer(folder)
         (folder/'snapshots').mkdir(exist_ok=True)
@@ -1413,8 +1418,10 @@ def drawing_process(folder):
             raise
         except BaseException:
             drawing.terminate()
-            drawing.wait()  # at an interrupt Popen itself waits for a quarter of a second only
             raise
+        finally:
+            drawing.stdin.close()
+            drawing.wait()  # at an interrupt Popen itself waits for a quarter of a second only
 
 
 def tell(drawing, word):
@@ -1721,7 +1728,7 @@ def number(kind, low, high, metavar='N'):
 
 def make_parser():
     """The command line's parser, in which every setting stands with its default and its meaning."""
-    parser = Parser('gan_quadratic.py', description=__doc__, allow_abbrev=False,
+    parser = Parser('gan_quadratic.py', description=(__doc__ or '').split('\n\nRead')[0], allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def flag(name, default, meaning, **words):

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -46,9 +47,18 @@ def whole_file(path):
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and not error.errno:  # Pillow's, of a picture that it cannot read
+            raise OSError(f'{path}: {error}') from error
+        if isinstance(error, OSError):
             error.filename = error.filename or str(path)
         raise
+
+
+def numbered(folder, pattern):
+    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
+    match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')).fullmatch
+    found = {int(match(path.name)[1]): path for path in (folder/pattern).parent.glob('*') if match(path.name)}
+    return dict(sorted(found.items()))
 
 
 def read(path):
@@ -59,7 +69,10 @@ def read(path):
             with np.load(path) as arrays:
                 return dict(arrays)
         if path.suffix == '.json':
-            return json.loads(path.read_text(encoding='utf-8'))
+            content = json.loads(path.read_text(encoding='utf-8'))
+            if not content or not isinstance(content, dict):
+                raise ValueError('it holds nothing')
+            return content
         lines = path.read_text(encoding='utf-8').split('\n')[:-1] if path.exists() else []
         header, *lines = list(csv.reader(lines)) or [[]]
         rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
@@ -405,7 +418,8 @@ def table_columns(folder, data, most=12):
         ax.set_title(short(data['names'][k]), fontsize=9)
         ax.tick_params(labelsize=7)
         for rows, colour, name, width in (real, REAL, f'{words} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
-            ax.ecdf(rows[:, k], color=colour, linewidth=width, label=None if k else name)
+            ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=colour,
+                    linewidth=width, label=None if k else name)
         scale_axis(ax, 'x', np.concatenate([real[:, k], generated[:, k]]), 4)
     above.legend(**LEGEND)
     for part in below:
@@ -697,11 +711,12 @@ class Run:
 
     def draw_frames(self, again):
         """Draws what the snapshots on disk call for, all of it or what is missing; once a second the page shows it."""
-        sources = {int(path.stem): path for path in self.folder.glob('snapshots/??????*.npz') if path.stem.isdecimal()}
-        for iteration in sorted(sources.keys() - self.done):
+        for iteration, source in numbered(self.folder, 'snapshots/%06d.npz').items():
+            if iteration in self.done:
+                continue
             missing = [name for name in self.painters if again or not (self.folder/(name % iteration)).exists()]
             with self.trying():
-                shot = read(sources[iteration]) if missing else {}
+                shot = read(source) if missing else {}
                 for name in missing:
                     (self.folder/name).parent.mkdir(exist_ok=True)
                     self.painters[name](shot, iteration, self.folder/(name % iteration))
@@ -719,7 +734,7 @@ class Run:
                     write_png(figure, self.folder/name)
         for name in self.painters:
             with self.trying():
-                paths = [path for i in sorted(self.done) if (path := self.folder/(name % i)).exists()]
+                paths = list(numbered(self.folder, name).values())
                 if paths:
                     write_gif(paths, self.folder/FRAMES[name].gif)
 

@@ -168,8 +168,29 @@ def test_no_tensorflow_and_no_pyplot():
 
 
 def test_a_folder_without_a_run_is_bad_input(tmp_path):
-    status, said = draw(tmp_path)
-    assert status == 2 and said.count('\n') == 1 and 'holds no run' in said
+    (tmp_path/'file').touch()
+    for path in tmp_path, tmp_path/'file', tmp_path/'nothing':
+        status, said = draw(path)
+        assert status == 2 and said.count('\n') == 1 and 'holds no run' in said
+
+
+def test_what_moves_is_drawn_and_nothing_stays(tmp_path):
+    """On D's map: the line where it cannot tell, and how many samples lie outside."""
+    folder = make_folder(tmp_path/'run', *DATA['built-in'][:1], iterations=(0,))
+    run = plotting.Run(folder)
+    paint = run.painters['discriminator/decision_%06d.png']
+    shot = plotting.read(folder/'snapshots'/'000000.npz')
+    nowhere, across = (dict(shot, decision=np.tile(np.linspace(0, end, 8), 8)) for end in (0.4, 1))
+    outside = dict(nowhere, generated=shot['generated'] + 1e6)
+    drawn = []
+    for k, each in enumerate((nowhere, across, outside, nowhere)):
+        paint(each, 0, tmp_path/f'{k}.png')
+        with Image.open(tmp_path/f'{k}.png') as image:
+            drawn.append(np.asarray(image.convert('L')).astype(int))
+    assert np.array_equal(drawn[3], drawn[0])
+    assert ((drawn[1] < 60) & (drawn[0] > 150)).sum() > 200
+    text = np.argwhere(drawn[2][-40:] < drawn[0][-40:] - 50)
+    assert len(text) > 50 and text[:, 1].min() > 400
 
 
 def test_colours_are_the_same_in_every_picture(run):
@@ -212,9 +233,22 @@ def test_damaged_numbers(name, copy):
     assert len(pictures(copy)) >= 15 - 3 - 1
 
 
-@pytest.mark.parametrize('name', ['settings.json', 'snapshots/data.npz'])
-def test_damaged_foundations(name, copy):
-    (copy/name).write_bytes((copy/name).read_bytes()[:47])
+def test_what_the_gifs_are_made_of(copy):
+    """All frames on disk, also where a snapshot's numbers are gone; one that is cut is named."""
+    (copy/'snapshots'/'000100.npz').unlink()
+    assert draw(copy) == (0, '')
+    with Image.open(copy/'iterations.gif') as gif:
+        assert gif.n_frames == 3
+    frame = copy/'iterations'/'iteration_000100.png'
+    os.truncate(frame, 3000)
+    status, said = draw(copy)
+    assert status == 1 and said.count('\n') == 1 and str(copy/'iterations.gif') in said
+
+
+@pytest.mark.parametrize('name, content', [('settings.json', b'{"a": '), ('settings.json', b'null'),
+                                           ('settings.json', b'{}'), ('snapshots/data.npz', b'PK')])
+def test_damaged_foundations(name, content, copy):
+    (copy/name).write_bytes(content)
     status, said = draw(copy)
     assert status == 1 and said.startswith(f'plotting.py: {copy/name} is damaged') and said.count('\n') == 1
 

@@ -280,7 +280,7 @@ def test_bad_input_changes_nothing(words, half, bad_files, capsys):
 # ------------------------------------------------------------------------------------- what is in the folder already
 
 MINE = ('notes.txt', 'iterations/iteration_best.png', 'checkpoint-mine',
-        'snapshots/mine.npz')
+        'snapshots/mine.npz', 'iterations/iteration_%06d.png', 'snapshots/%06d.npz.tmp')
 
 
 def leave_own_files(folder):
@@ -427,6 +427,16 @@ def test_interrupted_where_a_finished_run_begins_to_grow(done, monkeypatch, caps
         done/'settings.json').read_text()
 
 
+def test_interrupted_where_a_new_run_begins(done, monkeypatch, capsys):
+    """The line leads on to that run, and not to the one that it replaces."""
+    with monkeypatch.context() as patch:
+        patch.setattr(gan_quadratic, 'open_run', lambda *words: interrupt())
+        assert command(*STEPS, '--seed', 1, '--pictures', 'none', '--output', done) == 130
+    one_line(capsys, '--resume', done)
+    assert command('--resume', '--output', done) == 0
+    assert '"seed": 1' in (done/'settings.json').read_text() and 'starting from' in capsys.readouterr().out
+
+
 def test_killed_before_the_first_checkpoint(half, finished, capsys):
     (half/'checkpoint.npz').unlink()
     assert command('--resume', '--output', half) == 0
@@ -543,6 +553,17 @@ def test_the_drawing_process_ends_with_its_run(number, status, tmp_path):
 
 
 @needs_proc
+def test_an_interrupt_while_the_last_pictures_of_a_failure_are_drawn(done, monkeypatch):
+    """No drawing process outlives the run, whose folder another may have by then."""
+    def interrupted(drawing, word):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(gan_quadratic, 'tell', interrupted)
+    with pytest.raises(KeyboardInterrupt), gan_quadratic.drawing_process(done):
+        raise gan_quadratic.Failure
+    assert not drawing_processes(done)
+
+
+@needs_proc
 def test_interrupted(tmp_path):
     """One line says how to go on; how long that took is printed."""
     folder, log = tmp_path/'run', tmp_path/'log'
@@ -570,7 +591,7 @@ def test_an_interrupt_that_is_swallowed_comes_again(tmp_path, monkeypatch, capsy
 
     def soon(seconds):
         asked.append(seconds)
-        signal.setitimer(signal.ITIMER_REAL, 0.2*bool(seconds))
+        signal.setitimer(signal.ITIMER_REAL, bool(seconds))
     monkeypatch.setattr(signal, 'alarm', soon)
     at_iteration(monkeypatch, 50, swallowed)
     assert command(*STEPS, '--iterations', 100_000, '--pictures', 'none', '--output', tmp_path) == 130
@@ -763,6 +784,13 @@ def flip(name, where):
     return damage
 
 
+def write_over(path, old, new):
+    """Puts other bytes in the place of some of a file's, where these come last."""
+    content = path.read_bytes()
+    where = content.rindex(old)
+    path.write_bytes(content[:where] + new + content[where + len(old):])
+
+
 def put(name, text):
     """Damage: another content."""
     return lambda folder: (folder/name).write_text(text)
@@ -799,6 +827,8 @@ CHECKPOINT, SETTINGS = 'checkpoint.npz', 'settings.json'
 DAMAGE = {
     **{f'checkpoint cut to {share}': cut(CHECKPOINT, share) for share in (0, 0.01, 0.3, 0.9, 0.99, 0.9999)},
     **{f'a bit of the weights at {where}': flip(CHECKPOINT, where) for where in (0.1, 0.3, 0.5, 0.7)},
+    'a shape in the checkpoint': lambda folder: write_over(folder/CHECKPOINT, b"'shape': (1", b"'shape': (0"),
+    "a bracket in the checkpoint": lambda folder: write_over(folder/CHECKPOINT, b"{'descr'", b"z'descr'"),
     'checkpoint garbage': put(CHECKPOINT, '\x00\x01'),
     'settings cut': cut(SETTINGS),
     'settings garbage': put(SETTINGS, '\x00\x01'),
