@@ -784,13 +784,6 @@ def flip(name, where):
     return damage
 
 
-def write_over(path, old, new):
-    """Puts other bytes in the place of some of a file's, where these come last."""
-    content = path.read_bytes()
-    where = content.rindex(old)
-    path.write_bytes(content[:where] + new + content[where + len(old):])
-
-
 def put(name, text):
     """Damage: another content."""
     return lambda folder: (folder/name).write_text(text)
@@ -827,8 +820,6 @@ CHECKPOINT, SETTINGS = 'checkpoint.npz', 'settings.json'
 DAMAGE = {
     **{f'checkpoint cut to {share}': cut(CHECKPOINT, share) for share in (0, 0.01, 0.3, 0.9, 0.99, 0.9999)},
     **{f'a bit of the weights at {where}': flip(CHECKPOINT, where) for where in (0.1, 0.3, 0.5, 0.7)},
-    'a shape in the checkpoint': lambda folder: write_over(folder/CHECKPOINT, b"'shape': (1", b"'shape': (0"),
-    "a bracket in the checkpoint": lambda folder: write_over(folder/CHECKPOINT, b"{'descr'", b"z'descr'"),
     'checkpoint garbage': put(CHECKPOINT, '\x00\x01'),
     'settings cut': cut(SETTINGS),
     'settings garbage': put(SETTINGS, '\x00\x01'),
@@ -851,6 +842,17 @@ def test_damage(damage, done, capsys):
     one_line(capsys, done)
     after = files(done)
     assert [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)] == []
+
+
+@pytest.mark.parametrize('old, new', [(b"'shape': (989", b"'shape': (189"), (b"{'descr'", b"z'descr'")])
+def test_what_an_array_says_of_itself_is_checked_before_it_is_believed(old, new, tmp_path):
+    """One bit, in arrays so long that NumPy reads no further than it is told to."""
+    path = tmp_path/'checkpoint.npz'
+    np.savez(path, recent=np.ones([989, 2]))
+    assert gan_quadratic.read_file(path)['recent'].shape == (989, 2)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(gan_quadratic.Failure, match='damaged'):
+        gan_quadratic.read_file(path)
 
 
 @pytest.mark.parametrize('damage, piece', [
