@@ -1472,7 +1472,8 @@ def serve():
         for number in signal.SIGINT, signal.SIGTERM:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
         with silence():
-            threading.Event().wait()  # in Server.join Python would answer no signal
+            while True:  # in Server.join Python would answer no signal, in one long sleep none that another thread took
+                time.sleep(1)
     return server
 
 
