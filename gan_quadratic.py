@@ -557,7 +557,7 @@ def advice(settings, rows, data):
     spread = data.high - data.low
     if rows[-1]['Discriminator Loss Mean'] > 10:
         return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
-    if best >= 0.6*len(rows):
+    if best >= max(1, 0.6*(len(rows) - 1)):
         return f'the samples were still coming nearer at the end: --iterations {3*settings["iterations"] - 2}'
     if not settings['normalize'] and not (1 <= spread[spread > 0].min(initial=1) <= spread.max() <= 10):
         return f'the columns range over {spread.min():.3g} to {spread.max():.3g}, networks like 1 to 10: --normalize'

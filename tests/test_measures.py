@@ -166,3 +166,11 @@ def test_advice_goes_by_what_was_measured(changed, best, flag):
         rows = rows_of(20, **{'Energy Distance': distances})
         assert '--keep best' in advice(settings, rows, make_data(settings))
         assert '--hidden 32 32' in advice(parse(['--normalize', '--keep', 'best']), rows, make_data(settings))
+
+
+@pytest.mark.parametrize('distances, flag', [
+    ([0.5], '--hidden'), ([0.5, 0.3], '--iterations'), ([0.3, 0.5], '--hidden')])
+def test_advice_on_runs_of_few_snapshots(distances, flag):
+    settings = parse(['--normalize'])
+    rows = rows_of(len(distances), **{'Energy Distance': distances})
+    assert flag in advice(settings, rows, make_data(settings))
