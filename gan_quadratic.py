@@ -961,15 +961,29 @@ def fixed_inputs(settings, data, streams):
 # --------------------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
-FRAMES = (SNAPSHOT, 'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
-          'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
-          'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png', 'generator/mapping_%06d.png')
-# In the order in which a new run removes them: no checkpoint outlives the run it is of.
-RUN_FILES = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
-             'snapshots/data.npz', 'training_data.png', 'training_loss.png', 'metrics.png', 'columns.png', 'index.html',
-             'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif', 'd_step_transform.gif',
-             'd_step_centroid.gif', 'decision.gif', 'mapping.gif')
-FOLDERS = 'saved_model', 'saved_model.tmp', 'saved_model.old', 'tensorboard'  # the program's alone
+# What a run writes, in the order in which a new one removes it: no checkpoint outlives the run it is of.
+WRITTEN = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'saved_model',
+           'tensorboard', 'snapshots/data.npz', SNAPSHOT, 'training_data.png', 'training_loss.png', 'metrics.png',
+           'columns.png', 'index.html', 'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif',
+           'd_step_transform.gif', 'd_step_centroid.gif', 'decision.gif', 'mapping.gif', 'iterations/iteration_%06d.png',
+           'features/feature_transform_%06d.png', 'features/feature_transform_centroid_%06d.png',
+           'features/d_step_transform_%06d.png', 'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png',
+           'generator/mapping_%06d.png')
+
+
+def numbered(folder, pattern):
+    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
+    match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')).fullmatch
+    found = {int(match(path.name)[1]): path for path in (folder/pattern).parent.glob('*') if match(path.name)}
+    return dict(sorted(found.items()))
+
+
+def discard(folder):
+    """Removes the files of the run in a folder, and never what the program did not write."""
+    for pattern in WRITTEN:
+        match = re.compile(re.escape(pattern).replace('%06d', r'\d{6,}') + r'(\.tmp|\.old)?').fullmatch
+        for path in [path for path in (folder/pattern).parent.glob('*') if match(path.relative_to(folder).as_posix())]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def first_line(error):
@@ -1011,19 +1025,6 @@ def replacing(path):
             new.unlink()
 
 
-def write_json(path, content):
-    """Writes a JSON file, whole."""
-    with replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write('\n')
-
-
-def append_lines(path, header, lines):
-    """Appends lines to a CSV; a new one begins with the header."""
-    with naming(path), open(path, 'a', encoding='utf-8') as file:
-        file.writelines(line + '\n' for line in ([] if file.tell() else [header]) + lines)
-
-
 @contextlib.contextmanager
 def reading(path):
     """Where a file of the run turns out to be damaged, raises a Failure that says so."""
@@ -1036,16 +1037,34 @@ def reading(path):
 
 
 def read_file(path):
-    """What a .json or .npz of the program holds, by name; None where there is none. Raises Failure if it is damaged."""
+    """What a file of the run holds: a .json its values by name, an .npz its arrays by name, a .csv its header and rows
+    [n, columns], NaN where a cell is empty, without a last line that is still being written. None where there is no
+    file. Raises Failure if it is damaged."""
     if not path.exists():
         return None
     with reading(path):
         if path.suffix == '.json':
             return dict(json.loads(path.read_text(encoding='utf-8')))
+        if path.suffix == '.csv':
+            header, *lines = csv.reader(path.read_text(encoding='utf-8').split('\n')[:-1])
+            return header, np.array([[float(cell or 'nan') for cell in line] for line in lines]).reshape(-1, len(header))
         with np.load(path) as arrays:
             if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
                 raise ValueError('a checksum is wrong')
             return dict(arrays)
+
+
+def write_json(path, content):
+    """Writes a JSON file, whole."""
+    with replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.write('\n')
+
+
+def append_lines(path, header, lines):
+    """Appends lines to a CSV; a new one begins with the header."""
+    with naming(path), open(path, 'a', encoding='utf-8') as file:
+        file.writelines(line + '\n' for line in ([] if file.tell() else [header]) + lines)
 
 
 def read_rows(path):
@@ -1068,18 +1087,6 @@ def locked(folder):
             except BlockingIOError:
                 raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
         yield
-
-
-def discard(folder):
-    """Removes the files of the run in a folder, and never what the program did not write."""
-    for name in RUN_FILES:
-        (folder/name).unlink(missing_ok=True)
-    for name in FOLDERS:
-        shutil.rmtree(folder/name, ignore_errors=True)
-    for path in folder.glob('*/*'):
-        name = path.relative_to(folder).as_posix().removesuffix('.tmp')
-        if name not in FRAMES and re.sub(r'\d{6,}', '%06d', name) in FRAMES:
-            path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints
@@ -1593,7 +1600,7 @@ def check_folder(folder, overwrite):
     except Failure:
         holds_run = True  # a damaged one
     if not holds_run:
-        ours = {'settings.json', *(name.split('/')[0] for name in RUN_FILES + FRAMES + FOLDERS)}
+        ours = {'settings.json', *(name.split('/')[0] for name in WRITTEN)}
         taken = sorted(name for name in present if name in ours or name.startswith('checkpoint'))
         if taken:
             raise UsageError(f'argument --output: {folder/taken[0]} is not of a run, and a run would write there; '
