@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import csv
 import errno
+import fcntl
 import functools
 import gc
 import gzip
@@ -27,7 +28,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -36,10 +36,10 @@ import zipfile
 import zlib
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import NormalDist
-from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple, Optional
 
 INSTALL = 'install what is needed: python -m pip install -r requirements.txt'
@@ -492,14 +492,13 @@ def metrics_row(iteration, losses, answers, features, measured):
         'Moved Toward': int(distance_after < distance_before), 'Largest Real Move': np.abs(real_after - real).max()}
 
 
-def check_claims(rows, final):
-    """The tutorial's five claims, each with its figures and whether it holds (None: a figure is not defined).
+def check_claims(columns, final):
+    """The tutorial's five claims: name -> claim, measured figures, and whether it holds (None: a figure is undefined).
 
-    rows: metrics.csv. final: measures of the final samples; of own data also `floor` and `shuffled`, the energy
-    distances of real rows and of rows with each column shuffled.
+    columns: of metrics.csv, name -> [n]. final: measures of the final samples; of own data also `floor` and `shuffled`,
+    the energy distances of real rows and of rows with each column shuffled.
     """
-    columns = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
-    n = math.ceil(len(rows)/10)
+    n = math.ceil(len(columns['Iteration'])/10)
 
     def shrinkage(column):
         """The column's last tenth in parts of its first."""
@@ -516,53 +515,44 @@ def check_claims(rows, final):
     limit = 0.02 if floor is None else max(floor + 0.02, (floor + shuffled)/2)
     move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
 
-    claims = dict(
-        losses_settle=('The losses settle at 2 ln 2 and ln 2', {
-            # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
-            'distance from 2 ln 2 and ln 2': (off, off <= 0.05),
-            'spread, last tenth / first': (spread, spread < 1)}),  # "settle": to change less at the end than at first
-        samples_follow=('Generated samples follow the real distribution', {
-            'energy distance': (distance, distance <= limit)}),
-        real_features_stay=('A generator update moves no feature of real data', {
-            'largest move': (move, move == 0)}),  # not even by rounding, for G's variables do not enter them
-        centroid_moves_toward=('The generated centroid moves toward the real one', {
-            'share of snapshots': (toward, toward >= 0.9)}),  # "almost always", says the tutorial
-        features_mix=('Real and generated features mix more and more', {
-            'distance, last tenth / first': (mixing, mixing < 1)}))
-
-    def judged(words, figures):
-        measured = {name: float(value) if math.isfinite(value) else None for name, (value, _) in figures.items()}
-        passed = [None if measured[name] is None else bool(good) for name, (_, good) in figures.items()]
-        holds = False if False in passed else None if None in passed else True
-        return dict(claim=words, measured=measured, holds=holds)
-    return {name: judged(*claim) for name, claim in claims.items()}
+    checked = {}
+    for name, claim, figures in (  # figures: name, value, is it as claimed?
+            ('losses_settle', 'The losses settle at 2 ln 2 and ln 2', [
+                # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
+                ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
+                ('spread, last tenth / first', spread, spread < 1)]),  # "settle": to change less at the end
+            ('samples_follow', 'Generated samples follow the real distribution', [
+                ('energy distance', distance, distance <= limit)]),
+            ('real_features_stay', 'A generator update moves no feature of real data', [
+                ('largest move', move, move == 0)]),  # not even by rounding, for G's variables do not enter them
+            ('centroid_moves_toward', 'The generated centroid moves toward the real one', [
+                ('share of snapshots', toward, toward >= 0.9)]),  # "almost always", says the tutorial
+            ('features_mix', 'Real and generated features mix more and more', [
+                ('distance, last tenth / first', mixing, mixing < 1)])):
+        good = [bool(ok) if math.isfinite(value) else None for _, value, ok in figures]
+        checked[name] = dict(claim=claim, holds=False if False in good else None if None in good else True, measured={
+            figure: float(value) if math.isfinite(value) else None for figure, value, _ in figures})
+    return checked
 
 
 def verdict(final):
     """In a sentence, how near samples of own data are to real rows; None where nothing tells."""
-    distance, floor = final['energy_distance'], final.get('floor')
-    if floor is None:
+    if 'floor' not in final:
         return None
-    if distance <= floor + 0.02:
+    if final['energy_distance'] <= final['floor'] + 0.02:
         return 'The samples are as good as real rows, as far as the rows kept back can tell.'
-    if distance < final['shuffled']:
+    if final['energy_distance'] < final['shuffled']:
         return 'The samples are nearer to the rows kept back than shuffled columns are, but not as near as real rows.'
     return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
 
 
-def advice(settings, rows, data):
+def advice(settings, columns):
     """In a line, what to try where the samples do not follow the data, by what was measured in the run."""
-    distances = [row['Energy Distance'] for row in rows]
-    best = int(np.argmin(distances))
-    spread = data.high - data.low
-    if rows[-1]['Discriminator Loss Mean'] > 10:
+    distances = columns['Energy Distance']
+    if columns['Discriminator Loss Mean'][-1] > 10:
         return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
-    if best >= max(1, 0.6*(len(rows) - 1)):
+    if len(distances) > 1 and np.argmin(distances) >= 0.6*(len(distances) - 1):
         return f'the samples were still coming nearer at the end: --iterations {3*settings["iterations"] - 2}'
-    if not settings['normalize'] and not (1 <= spread[spread > 0].min(initial=1) <= spread.max() <= 10):
-        return f'the columns range over {spread.min():.3g} to {spread.max():.3g}, networks like 1 to 10: --normalize'
-    if settings['keep'] == 'last' and distances[-1] > 2*distances[best]:
-        return f'the samples were nearer at iteration {rows[best]["Iteration"]:.0f}: --keep best'
     return f'wider networks, --hidden {" ".join(str(2*n) for n in settings["hidden"])}, or another --seed'
 
 
@@ -582,12 +572,31 @@ MISSING = '', 'na', 'n/a', 'nan', 'null', 'none', '-', '?'
 
 
 def cell_value(cell):
-    """The number in a cell of a table, NaN of a gap and of a number with a decimal comma, None where it holds text."""
+    """The number in a cell of a table, NaN where it holds none."""
     try:
-        value = float(cell.replace(',', '.'))
-        return math.nan if ',' in cell else value
+        return float(cell)
     except ValueError:
-        return math.nan if cell.strip().lower() in MISSING else None
+        return math.nan
+
+
+def is_text(cell):
+    """Is a cell neither a number, with a decimal point or comma, nor a sign of a missing one?"""
+    return math.isnan(cell_value(cell.replace(',', '.'))) and cell.strip().lower() not in MISSING
+
+
+def find_separator(lines):
+    """The character between the cells of a table's first lines: that which cuts all of them into as many cells, more
+    than one, or else the first line, or else any; a comma where there is none."""
+    counts = {each: [len(cells) for cells in csv.reader(lines, delimiter=each)] for each in '\t;,'}
+    even = [each for each, n in counts.items() if min(n) == max(n) > 1]
+    first = [each for each, n in counts.items() if n[0] > 1]
+    some = [each for each, n in counts.items() if max(n) > 1]
+    return [*even, *first, *some, ','][0]
+
+
+def is_header(first, second):
+    """Does a table's first line hold names? That is text where the second line has none."""
+    return any(is_text(name) and not (second and is_text(cell)) for name, cell in zip(first, second or first))
 
 
 def read_table(path, chosen=None):
@@ -595,39 +604,25 @@ def read_table(path, chosen=None):
 
     chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an editor counts it.
     """
-    with (gzip.open if path.suffix.lower() == '.gz' else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
-        top = list(itertools.islice(filter(str.strip, file), 20)) or ['']
-        widths = {key: [len(cells) for cells in csv.reader(top, delimiter=key)] for key in '\t;,'}
-        # the one that cuts every line alike, or else the first line, or else any
-        separator = max(widths, key=lambda key: (len({*widths[key]}) == 1 < widths[key][0], widths[key][0] > 1,
-                                                 max(widths[key]) > 1))
-        first, below = [*csv.reader(top, delimiter=separator), [], []][:2]
-        is_header = any(cell_value(name) is None and not (below and cell_value(cell) is None)
-                        for name, cell in zip(first, below or first))
-        names = [cell.strip() for cell in first] if is_header else [str(k + 1) for k in range(len(first))]
+    with (gzip.open if path.lower().endswith('.gz') else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
+        top = [*itertools.islice(filter(str.strip, file), 20)] or ['']
+        separator = find_separator(top)
+        first, second = [*csv.reader(top, delimiter=separator), [], []][:2]
+        header = [cell.strip() for cell in first] if is_header(first, second) else None
+        names = header or [str(k + 1) for k in range(len(first))]
         wanted = choose_columns(chosen, names)
         file.seek(0)
         reader, values = csv.reader(file, delimiter=separator), array('d')
-        lines = (cells for cells in reader if any(map(str.strip, cells)))
-        for cells in itertools.islice(lines, int(is_header), None):
+        for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), bool(header), None):
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
-            try:
-                row = [float(cells[k]) for k in wanted]
-            except ValueError:
-                row = [math.nan]
-            if not sum(map(abs, row)) < LARGEST:  # also of NaN
-                numbers = [cell_value(cell) for cell in cells]
-                good = [k for k, value in enumerate(numbers) if value is not None and abs(value) < LARGEST]
-                for bad in (k for k in wanted if k not in good):
-                    cell = cells[bad].strip()
-                    fault = f'holds {cell[:40]!r}, no finite number in single precision' if cell else 'is empty'
-                    cure = ('write decimals with a point' if ',' in cell and numbers[bad] is not None else
-                            'mend it, or leave the line out' if not good else
-                            f'mend it, or leave its column out: --columns {" ".join(str(k + 1) for k in good[:40])}')
-                    raise UsageError(f'line {reader.line_num}, column {names[bad][:60]!r} {fault}; {cure}')
-            values.extend(row)
-    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
+            values.extend(cell_value(cells[k]) for k in wanted)
+            for k, value in zip(wanted, values[-len(wanted):]):
+                if not abs(value) < LARGEST:  # also NaN
+                    raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r} holds {cells[k].strip()[:40]!r}'
+                                     ', no finite number in single precision (decimals take a point, thousands nothing); '
+                                     'mend it, or leave the line or, by --columns, the column out')
+    return np.frombuffer(values).reshape(-1, len(wanted) or 1), header and [header[k] for k in wanted]
 
 
 def choose_columns(chosen, names):
@@ -635,7 +630,7 @@ def choose_columns(chosen, names):
     numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     for word in chosen or []:
         if word not in numbers or names.count(word) > 1:
-            known = ', '.join(repr(name[:40]) for name in names[:20]) + (', ...' if len(names) > 20 else '')
+            known = ', '.join(repr(name[:40]) for name in names[:20]) + ', ...'*(len(names) > 20)
             found = f'{names.count(word)} columns' if word in names else 'no column'
             raise UsageError(f'has {found} {word!r}; give names, or numbers from 1 to {len(names)}: {known}')
     indices = [numbers[word] for word in chosen or []]
@@ -644,34 +639,27 @@ def choose_columns(chosen, names):
     return indices or list(range(len(names)))
 
 
-def load_rows(source, chosen=None):
-    """The user's rows: [n, dim] numbers, names of the columns or None, and the shape of a row where rows are images.
+def read_array(path):
+    """The array of a .npy, of an .npz the only one or x_train. Raises UsageError."""
+    with open(path, 'rb') as file:
+        content = np.load(file, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            return content
+        for name in content.files:
+            if name == 'x_train' or len(content.files) == 1:
+                return content[name]
+    raise UsageError(f'holds the arrays {content.files[:9]}; give one array, or name it x_train')
 
-    source: a path, or an array [n, dim] or of images [n, height, width(, channels)] or [n, channels, height, width].
-    Raises UsageError, with the reason, where it is no table of at least two rows of finite numbers.
+
+def as_rows(values, chosen=None):
+    """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None.
+
+    values: [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError.
     """
-    names, rows = None, source
-    if not isinstance(source, np.ndarray):
-        if not os.path.isfile(source) or not source.lower().endswith(TABLES + ARRAYS):
-            what = ('a folder' if os.path.isdir(source) else 'no table' if os.path.exists(source) else
-                    'no file and no known distribution')
-            raise UsageError(f'is {what}; allowed are {", ".join(BUILT_IN)}, or a file that ends in '
-                             + ', '.join(TABLES + ARRAYS))
-        if source.lower().endswith(TABLES):
-            (rows, names), chosen = read_table(Path(source), chosen), None
-        else:
-            with open(source, 'rb') as file:
-                rows = np.load(file, allow_pickle=False)
-                if isinstance(rows, np.lib.npyio.NpzFile):
-                    found = [name for name in rows.files if name == 'x_train' or len(rows.files) == 1]
-                    if not found:
-                        raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
-                    rows = rows[found[0]]
-    if np.ma.is_masked(rows):
-        raise UsageError('holds masked values; fill them or leave their rows out')
-    rows = np.asarray(rows)  # of a matrix, whose products are others
-    if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
+    rows = np.asarray(values)  # of a matrix, whose products are others
+    if np.ma.is_masked(values) or rows.dtype.kind not in 'buif':
+        raise UsageError('holds masked values; fill them or leave their rows out' if np.ma.is_masked(values) else
+                         f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
     is_image = (rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)) and min(rows.shape[1:3]) > 3
@@ -688,23 +676,34 @@ def load_rows(source, chosen=None):
         if not (np.abs(rows) < LARGEST).all():  # also of NaN
             raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
         rows = np.where(np.abs(rows) < 1e-290, 0, rows)  # whose differences are not what the processor computes
-    return rows, names, image[:2] if image and image[-1] == 1 else image
+    return rows, image[:2] if image and image[-1] == 1 else image
 
 
 def find_rows(source, chosen=None):
-    """`load_rows` of a file, of an array or of one of Keras's data sets; three times None of a distribution. Raises
-    UsageError, and Failure where a data set cannot be fetched."""
-    is_array = isinstance(source, np.ndarray)
+    """The user's rows [n, dim], names of the columns or None, and the shape of a row where rows are images; three times
+    None of a built-in distribution.
+
+    source: a name, a path or an array. Raises UsageError, and Failure where a data set cannot be fetched.
+    """
+    is_array, names = isinstance(source, np.ndarray), None
     if not is_array and source in DISTRIBUTIONS:
         return None, None, None
     if not is_array and source in KERAS_DATASETS:
         try:
-            return load_rows(getattr(tf.keras.datasets, source).load_data()[0][0])
+            source, is_array = getattr(tf.keras.datasets, source).load_data()[0][0], True
         except Exception as error:  # the downloader raises bare exceptions
             raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
                           f'give a local copy instead, such as --data {source}.npz') from error
     try:
-        return load_rows(source, chosen)
+        if not is_array and not source.lower().endswith(TABLES + ARRAYS):
+            raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that '
+                             f'end in {", ".join(TABLES + ARRAYS)}')
+        if not is_array and source.lower().endswith(TABLES):
+            (rows, names), chosen = read_table(source, chosen), None
+        else:
+            rows = source if is_array else read_array(source)
+        rows, image = as_rows(rows, chosen)
+        return rows, names, image
     except OSError as error:
         reason = f'cannot be read: {error.strerror or error}'
     except UsageError as error:
@@ -713,11 +712,6 @@ def find_rows(source, chosen=None):
         reason = f'is not a table of numbers: {" ".join(str(error).split())[:200]}'
         reason += '; save it as UTF-8' if isinstance(error, UnicodeDecodeError) else ''
     raise UsageError(f'argument --data: {"the array" if is_array else repr(source[:200])} {reason}')
-
-
-def fingerprint(rows):
-    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
-    return None if rows is None else [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
 
 
 # ------------------------------------------------------------------------------------- data as a run needs it
@@ -746,39 +740,27 @@ class Affine(NamedTuple):
 
 class Quantile(NamedTuple):
     """The networks see each column as a standard normal, through its own distribution function (normal scores)."""
-    scores: np.ndarray  # [k] standard normal values of the knots, rising
+    n: int              # rows trained on
+    scores: np.ndarray  # [k] the standard normal values of knots at equal distances among these rows in order
     values: np.ndarray  # [k, dim] what the columns have there, rising
     steps: np.ndarray   # [dim] does a column come back as its training values alone, or linear between them?
 
-    def positions(self, rows):
-        """Between which positions among the knots rows [n, dim] lie: where a value is that of several knots, from half
-        a step below them to half a step above. Returns [2, n, dim]."""
-        place = np.arange(len(self.values))
-        between = np.empty([2, *rows.shape], np.float32)
-        for column, value, (low, high) in zip(rows.T, self.values.T, np.moveaxis(between, 2, 0)):
-            left, right = (np.searchsorted(value, column, side) for side in ('left', 'right'))
-            exact = np.interp(column, value, place)
-            low[:], high[:] = np.where(right - left > 1, (left - 0.5, right - 0.5), exact)
-        return between
-
-    def at(self, positions):
-        """The standard normal values at positions among the knots."""
-        return np.interp(positions, np.arange(len(self.scores)), self.scores).astype(np.float32)
-
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks', equal values in the middle of their step."""
-        return self.at(self.positions(rows).mean(axis=0))
+        return np.stack([(np.interp(column, values, self.scores)  # which takes the last of equal values, or the first
+                          - np.interp(-column, -values[::-1], -self.scores[::-1]))/2
+                         for column, values in zip(rows.T, self.values.T)], axis=1).astype(np.float32)
 
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision, within the data's range."""
-        z, (k, dim) = tf.cast(samples, tf.float64), self.values.shape
-        flat = tf.reshape(tf.searchsorted(self.scores, tf.reshape(z, [-1])), tf.shape(z))
-        above = tf.clip_by_value(flat, 1, k - 1)
-        (low, left), (high, right) = ((tf.gather(self.scores, knot), tf.gather(
-            self.values.ravel(), knot*dim + tf.range(dim))) for knot in (above - 1, above))
-        share = tf.clip_by_value((z - low)/(high - low), 0, 1)
-        between = tf.minimum(left + share*(right - left), right)  # by rounding, the sum may be just above
-        return tf.where(tf.broadcast_to(self.steps, tf.shape(z)), tf.where(share < 0.5, left, right), between)
+        k, dim = self.values.shape
+        share = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # of a standard normal that lies below
+        place = tf.clip_by_value((share*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
+        place = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place), place)
+        knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
+        low, high = (tf.gather(self.values.ravel(), (knot + above)*dim + tf.range(dim)) for above in (0, 1))
+        above = place - tf.cast(knot, tf.float64)
+        return tf.clip_by_value((1 - above)*low + above*high, low, high)  # by rounding, it may lie just outside
 
 
 def make_quantile(rows):
@@ -786,12 +768,43 @@ def make_quantile(rows):
     ranks = np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
     scores = np.array([NormalDist().inv_cdf((rank + 0.5)/len(rows)) for rank in ranks])
     values = np.sort(rows, axis=0)[ranks]
-    whole = (values == np.round(values)).all(axis=0)
     few = (np.diff(values, axis=0) > 0).sum(axis=0) < 20
-    return Quantile(scores, values, whole | few)
+    return Quantile(len(rows), scores, values, few | (values == np.round(values)).all(axis=0))
 
 
-class Data(NamedTuple):
+def normal_inputs(transform, rows):
+    """The function (n, rng) -> [n, dim] that draws of these rows for the networks: each column's normal scores, equal
+    values in random order, and few rows smoothed.
+
+    Smoothed is a row that is blended with another, sqrt(1 - s^2) times the one and s times the other, which keeps the
+    columns' means, deviations and correlations: the smoothed bootstrap with shrinkage (Silverman 1986), its noise drawn
+    from the rows themselves.
+    """
+    rng, n_rows = np.random.default_rng(0), len(rows)
+    in_order = np.interp(np.linspace(0, 1, n_rows), np.linspace(0, 1, len(transform.scores)), transform.scores)
+    scores = np.empty(rows.shape, np.float32)
+    for column, values in zip(scores.T, rows.T):
+        column[np.lexsort((rng.random(n_rows), values))] = in_order
+    share = smoothing(scores)
+
+    def inputs(n, rng):
+        row, other = (rng.random([n, 2])*n_rows).astype(int).T
+        return np.float32(math.sqrt(1 - share**2))*scores[row] + np.float32(share)*scores[other]
+    return inputs
+
+
+def smoothing(scores):
+    """The share s that rows of normal scores [n, dim] are smoothed by: it moves a row about as far as the nearest other
+    row lies, little along a curve, far where columns are many; less and less of it where rows are, for no network
+    learns these by heart."""
+    n, dim = scores.shape
+    some = scores[:FINAL_ROWS].astype(float)
+    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
+    return min(1, math.sqrt(5*dim/n), float(np.median(nearest))/math.sqrt(dim))
+
+
+@dataclass
+class Data:
     """What a run knows of its data; `transform` leads to the networks' units, files and pictures are in the data's."""
     sample: Callable           # (n, rng) -> [n, dim] real rows in the data's units
     inputs: Callable           # (n, rng) -> [n, dim] real rows as the networks are trained on them, float32
@@ -799,9 +812,9 @@ class Data(NamedTuple):
     low: np.ndarray            # [dim], the range of the rows
     high: np.ndarray
     transform: Any             # Affine or Quantile
+    formats: Any = '%.9g'      # of the columns' numbers in a CSV
     curve: Optional[Callable] = None
     image: Optional[tuple] = None       # (height, width) or (height, width, channels) where rows are images
-    formats: Any = '%.9g'      # of the columns' numbers in a CSV
     rows: Optional[np.ndarray] = None   # of the user's: those trained on
     kept: Optional[np.ndarray] = None   # and those kept back, None where there are too few
 
@@ -815,6 +828,7 @@ def make_streams(seed):
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
+    kept, distribution = None, None
     if rows is None:
         distribution = DISTRIBUTIONS[settings['data']]
 
@@ -846,14 +860,12 @@ def make_data(settings, rows=None, names=None, image=None):
             return transform.to_networks(sample(n, rng))
     names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
     if rows is None:
-        return Data(sample, inputs, names, low, high, transform, distribution.curve)
-    # nine digits, or as many more as tell a column's values apart and whole numbers need
-    values = np.sort(reference[:FINAL_ROWS], axis=0)
-    gaps = np.diff(values, axis=0)
-    gaps = np.where((values == np.round(values)).all(axis=0), 1, np.where(gaps > 0, gaps, np.inf).min(axis=0))
-    digits = np.ceil(np.log10(np.clip(np.abs(values).max(axis=0)/gaps, 1, 1e16))).astype(int) + 1
-    formats = '%.4g' if image else [f'%.{max(9, n)}g' for n in digits]
-    return Data(sample, inputs, names, low, high, transform, None, image, formats, reference, kept)
+        return Data(sample, inputs, names, low, high, transform, curve=distribution.curve)
+    steps, narrow = getattr(transform, 'steps', False), high - low < 1e-6*np.maximum(abs(low), abs(high))
+    whole = steps & (reference == np.round(reference)).all(axis=0)
+    formats = '%.4g' if image else np.select(  # %s: as many digits as tell a number from its neighbours
+        [whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
+    return Data(sample, inputs, names, low, high, transform, formats, None, image, reference, kept)
 
 
 def distance_to_kept(data):
@@ -869,95 +881,6 @@ def distance_to_kept(data):
     return lambda images: distance((images - centre) @ components)
 
 
-def nearness(samples, data):
-    """The median distance of samples to the nearest row trained on, in parts of that of rows kept back, columns in
-    units of their deviation; of copies it is 0. None where rows kept back are found among them, as in tables of few
-    different values."""
-    rows = data.rows[:FINAL_ROWS]
-    centre, spread = rows.mean(axis=0), rows.std(axis=0)
-    rows, *others = ((x - centre)/np.where(spread > 0, spread, 1) for x in (
-        rows, samples[:MEASURED_ROWS], data.kept[:MEASURED_ROWS]))
-    near, usual = (np.median(np.concatenate([block.min(axis=1) for block in distances(x, rows)])) for x in others)
-    return float(near/usual) if usual > 1e-6 else None  # below it are roundings alone
-
-
-def normal_inputs(transform, rows):
-    """The function (n, rng) -> [n, dim] that draws of these rows for the networks: equal values share their step at
-    random, and few rows are smoothed.
-
-    The smoothed bootstrap (Silverman 1986) with shrinkage: a share of normal noise with the columns' own correlations,
-    so that the columns stay standard normals. All noise would be a Gaussian copula.
-    """
-    (low, high), (n_rows, dim), scores = transform.positions(rows), rows.shape, transform.to_networks(rows)
-    share = smoothing(scores.astype(float))
-    correlations = np.where(np.eye(dim), 1, np.nan_to_num(np.corrcoef(scores.T)))  # NaN: of a constant column
-    values, vectors = np.linalg.eigh(correlations)
-    mixing = (vectors*np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
-
-    def inputs(n, rng):
-        chosen = (rng.random(n)*n_rows).astype(int)
-        z = transform.at(low[chosen] + (high - low)[chosen]*rng.random([n, dim], np.float32))
-        return math.sqrt(1 - share**2)*z + share*(rng.standard_normal([n, dim], np.float32) @ mixing)
-    return inputs
-
-
-def smoothing(scores):
-    """The share of noise for rows of normal scores [n, dim]: it moves a row about as far as the nearest other row lies,
-    little along a curve, far where columns are many; less and less of it where rows are, for no network learns these
-    by heart."""
-    n, dim = scores.shape
-    some = scores[:FINAL_ROWS]
-    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
-    return min(1, math.sqrt(5*dim/n), float(np.median(nearest))/math.sqrt(dim))
-
-
-def draw_batches(data, streams, n, batch_size, noise_dim):
-    """Real batches [n, batch_size, dim] and noise batches [n, batch_size, noise_dim] for n iterations, and the streams'
-    states after drawing them."""
-    X = np.empty([n*batch_size, len(data.names)], np.float32)
-    Z = np.empty([n*batch_size, noise_dim], np.float32)
-    # Pieces that stay in the cache cost a third. Normal scores depend on how many are drawn at a time, which must then
-    # not follow from the pace of training.
-    size = batch_size if isinstance(data.transform, Quantile) else 4096
-    for i in range(0, len(X), size):
-        X[i:i + size] = data.inputs(len(X[i:i + size]), streams['real'])
-        Z[i:i + size] = sample_Z(len(Z[i:i + size]), noise_dim, streams['noise'])
-    states = {use: stream.bit_generator.state for use, stream in streams.items()}
-    return *(rows.reshape(n, batch_size, rows.shape[1]) for rows in (X, Z)), states
-
-
-def fixed_inputs(settings, data, streams):
-    """What stays the same through a run's snapshots: for D, `X`, real samples to measure, `measured` of them, then the
-    plane of its map; for G, `Z`, noise of MEASURED_ROWS samples to measure, then the grid of noise that is drawn; the
-    energy `distance` of samples to real ones, None where there are too few; what every picture needs, `drawn`."""
-    dim, noise_dim = len(data.names), settings['noise_dim']
-    training, pictured, real = (data.sample(n, streams[use]) for n, use in (
-        (64 if data.image else 10_000, 'picture'), (64 if data.image else PICTURE_ROWS, 'picture'),
-        (MEASURED_ROWS, 'measures')))
-    distance, levels = None, dict(floor=np.nan)
-    if data.rows is None:
-        distance = energy_distance_to(real)
-        levels = dict(floor=np.mean([distance(part) for part in np.split(training, 5)]))
-    elif data.kept is not None:
-        real, distance, rows = data.kept[:MEASURED_ROWS], distance_to_kept(data), data.rows[:MEASURED_ROWS]
-        levels = dict(floor=distance(rows), shuffled=distance(np.random.default_rng(0).permuted(rows, axis=0)))
-    margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
-                                           np.maximum(1, 0.1*np.abs(data.high)))
-    low, high = data.low - margin, data.high + margin
-    X, Z = data.transform.to_networks(real), sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
-    drawn = dict(training=training, real=pictured, low=low, high=high, names=data.names, image=data.image or [],
-                 range=[data.low, data.high], formats=data.formats, **levels, **data.transform._asdict())
-    if data.kept is not None and not data.image:
-        drawn['kept'] = real
-    if dim == 2:
-        plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
-        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
-        grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
-        drawn['noise'] = grid[:, :2]
-        X, Z = np.concatenate([X, data.transform.to_networks(plane)]), np.concatenate([Z, grid])
-    return SimpleNamespace(X=X, Z=Z, measured=len(real), distance=distance, drawn=drawn)
-
-
 # --------------------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
@@ -965,10 +888,10 @@ SNAPSHOT = 'snapshots/%06d.npz'
 WRITTEN = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'saved_model',
            'tensorboard', 'snapshots/data.npz', SNAPSHOT, 'training_data.png', 'training_loss.png', 'metrics.png',
            'columns.png', 'index.html', 'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif',
-           'd_step_transform.gif', 'd_step_centroid.gif', 'decision.gif', 'mapping.gif', 'iterations/iteration_%06d.png',
-           'features/feature_transform_%06d.png', 'features/feature_transform_centroid_%06d.png',
-           'features/d_step_transform_%06d.png', 'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png',
-           'generator/mapping_%06d.png')
+           'd_step_transform.gif', 'd_step_centroid.gif', 'decision.gif', 'mapping.gif',
+           'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
+           'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
+           'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png', 'generator/mapping_%06d.png')
 
 
 def numbered(folder, pattern):
@@ -981,48 +904,55 @@ def numbered(folder, pattern):
 def discard(folder):
     """Removes the files of the run in a folder, and never what the program did not write."""
     for pattern in WRITTEN:
-        match = re.compile(re.escape(pattern).replace('%06d', r'\d{6,}') + r'(\.tmp|\.old)?').fullmatch
-        for path in [path for path in (folder/pattern).parent.glob('*') if match(path.relative_to(folder).as_posix())]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'\d{6,}') + r'(\.tmp)?').fullmatch
+        for path in [path for path in (folder/pattern).parent.glob('*') if match(path.name)]:
+            remove(path)
 
 
-def first_line(error):
-    """What an error of TensorFlow says, without the story of the graph around it."""
-    return re.split(r"\nNode: .*\n", str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
-
-
-@contextlib.contextmanager
-def naming(path):
-    """Errors about a file name it: those of a full disk name none, and TensorFlow's are of a kind of their own."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-    except tf.errors.OpError as error:
-        raise Failure(f'{path} could not be written ({first_line(error)}); see to it, then --resume') from error
+def remove(path):
+    """Removes a file or a folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Where to write a file or a folder that takes the place of another, by renaming, when it is whole; otherwise it is
     removed."""
-    new, old = (path.with_name(path.name + ending) for ending in ('.tmp', '.old'))  # old: of a folder alone
+    new = path.with_name(path.name + '.tmp')
+    remove(new)  # as a kill may have left it
     try:
-        with naming(path):
-            shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
-            yield new
-            if path.is_dir():
-                shutil.rmtree(old, ignore_errors=True)
-                path.rename(old)
-            os.replace(new, path)
+        yield new
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(new, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # that of a full disk names no file
+        raise
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for leftover in new, old:
-            shutil.rmtree(leftover, ignore_errors=True)
         with contextlib.suppress(OSError):
-            new.unlink()
+            remove(new)
+
+
+def write_json(path, content):
+    """Writes a JSON file, whole."""
+    with replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.write('\n')
+
+
+def write_arrays(path, **arrays):
+    """Writes an .npz, whole."""
+    with replacing(path) as new, open(new, 'wb') as file:
+        np.savez(file, **arrays)
+
+
+def append_lines(path, header, lines):
+    """Appends lines to a CSV; a new one begins with the header."""
+    with open(path, 'a', encoding='utf-8') as file:
+        file.writelines(line + '\n' for line in ([] if file.tell() else [header]) + lines)
 
 
 @contextlib.contextmanager
@@ -1047,101 +977,34 @@ def read_file(path):
             return dict(json.loads(path.read_text(encoding='utf-8')))
         if path.suffix == '.csv':
             header, *lines = csv.reader(path.read_text(encoding='utf-8').split('\n')[:-1])
-            return header, np.array([[float(cell or 'nan') for cell in line] for line in lines]).reshape(-1, len(header))
+            rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
+            return header, rows.reshape(-1, len(header))
         with np.load(path) as arrays:
             if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
                 raise ValueError('a checksum is wrong')
             return dict(arrays)
 
 
-def write_json(path, content):
-    """Writes a JSON file, whole."""
-    with replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write('\n')
-
-
-def append_lines(path, header, lines):
-    """Appends lines to a CSV; a new one begins with the header."""
-    with naming(path), open(path, 'a', encoding='utf-8') as file:
-        file.writelines(line + '\n' for line in ([] if file.tell() else [header]) + lines)
-
-
-def read_rows(path):
-    """A CSV of the program as a list of rows, dicts of numbers by column, None where a field is empty."""
-    with reading(path), open(path, newline='', encoding='utf-8') as file:
-        return [{name: float(text) if text else None for name, text in row.items()}
-                for row in csv.DictReader(file, restval='a field too few')]
-
-
 @contextlib.contextmanager
 def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
-    with contextlib.ExitStack() as stack:
-        if os.name == 'posix':  # not on Windows, where two runs in one folder go unnoticed
-            import fcntl
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-
-
-# ------------------------------------------------------------------------------------------------ checkpoints
-
-FORMAT = 2           # of checkpoint.npz; another one is not read
-LARGEST_LOSS = 1e8   # no training comes back from there
-
-
-def diverged(iteration, what, settings):
-    """The Failure of a training that nothing can come of any more."""
-    return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite '
-                   f'with --learning-rate below {settings["learning_rate"]:g}, --normalize or another --seed')
-
-
-def save_checkpoint(run, progress):
-    """Saves all that going on needs, in one file. Raises Failure, and saves nothing, where a weight is not finite."""
-    weights = run.sess.run(run.weights)
-    if not all(np.isfinite(value).all() for value in weights.values()):
-        raise diverged(progress.iteration, 'a weight', run.settings)
-    state = dict(format=FORMAT, iteration=progress.iteration, seconds=progress.seconds, best=progress.best,
-                 streams=progress.streams)
-    with replacing(run.folder/'checkpoint.npz') as new, open(new, 'wb') as file:
-        np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8),
-                 recent=np.concatenate([np.empty([0, 2]), *progress.recent]), **weights,
-                 **{f'best/{name}': value for name, value in progress.best_weights.items()})
-
-
-def read_checkpoint(folder):
-    """How far the run had come at its last checkpoint, None where there is none: the iteration, seconds so far, recent
-    losses, the best snapshot and its generator's weights, every variable's value by its name, the streams' states.
-    Raises Failure."""
-    path = folder/'checkpoint.npz'
-    arrays = read_file(path)
-    if arrays is None:
-        return None
-    with reading(path):
-        state = json.loads(arrays.pop('state').tobytes())
-        if state.pop('format') != FORMAT:
-            raise Failure(f'{path} is of another version of this program, whose format is not {FORMAT}; use that one')
-        best_weights = {name[len('best/'):]: arrays.pop(name) for name in list(arrays) if name.startswith('best/')}
-        return SimpleNamespace(**state, recent=[arrays.pop('recent')], best_weights=best_weights, weights=arrays)
-
-
-def set_weights(sess, values):
-    """Gives the graph's variables these values, by name. Raises KeyError or ValueError where names or shapes differ."""
-    variables = tf.global_variables()  # by their initializers, which adds nothing to the graph
-    sess.run([v.initializer for v in variables],
-             feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
+    except BlockingIOError:
+        raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+    finally:
+        os.close(descriptor)
 
 
 # ---------------------------------------------------------------------------------------------------- one run
 
+FORMAT = 3               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
+LARGEST_LOSS = 1e8       # no training comes back from there
 
 
 def session_config(hidden, dim):
@@ -1153,252 +1016,306 @@ def session_config(hidden, dim):
 
 
 def network_options(settings, data):
-    """What `generator`, `build_gan` and `build_loop` are told of the networks."""
+    """The arguments of `generator`, `build_gan` and `build_loop` that say what the networks are."""
     low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
     return dict(hsize=settings['hidden'], dim=len(data.names), low=low, high=high,
                 **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
 
 
-@contextlib.contextmanager
-def open_run(folder, settings, data):
-    """What belongs to a run, with its networks in a graph and a session of their own and at their initial weights."""
-    streams = make_streams(settings['seed'])
-    fixed = fixed_inputs(settings, data, streams)
-    with tf.Graph().as_default():
-        tf.set_random_seed(int(streams['weights'].integers(2**31)))
-        optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
-        gan = build_gan(*optimizers, settings['penalty'], noise_dim=settings['noise_dim'],
-                        **network_options(settings, data))
-        weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
-        of_generator = {v.op.name: weights[v.op.name] for v in tf.trainable_variables('GAN/Generator')}
-        samples = data.transform.from_networks(gan.G_sample)  # in the data's units, in double precision
-        cluster = read_cluster(settings)
-        with cluster_session(cluster) if cluster else tf.Session(
-                config=session_config(settings['hidden'], len(data.names))) as sess:
-            sess.run(tf.global_variables_initializer())
-            yield SimpleNamespace(
-                folder=folder, settings=settings, data=data, streams=streams, fixed=fixed, gan=gan, samples=samples,
-                optimizers=optimizers, weights=weights, of_generator=of_generator, cluster=cluster, sess=sess)
+def set_weights(sess, values):
+    """Gives the graph's variables these values, by name. Raises KeyError or ValueError where names or shapes differ."""
+    variables = tf.global_variables()  # by their initializers, which adds nothing to the graph
+    sess.run([v.initializer for v in variables],
+             feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
 
 
-def block_trainer(run, length):
-    """The function (X_batches, Z_batches) -> losses [n, 2] that trains up to `length` iterations between snapshots:
-    the compiled loop, or the tutorial's own way under --step-by-step."""
-    settings, steps = run.settings, (run.settings['d_steps'], run.settings['g_steps'])
-    if settings['step_by_step']:
-        return lambda X_batches, Z_batches: np.array([train_iteration(run.sess, run.gan, *batches, *steps)[:2]
-                                                      for batches in zip(X_batches, Z_batches)], float)
-    workers = run.cluster.jobs['worker'] if run.cluster else []
-    compute = functools.partial(worker_gradients, len(workers)) if workers else loss_and_gradients
-    run_loop = functools.partial(build_loop(
-        *run.optimizers, length, settings['batch_size'], *steps, jit_compile=not workers, compute=compute,
-        penalty=settings['penalty'], noise_dim=settings['noise_dim'], **network_options(settings, run.data)), run.sess)
-    if workers:
-        return functools.partial(run_on_workers, run_loop, run.sess, workers)
-    try:
-        with silence():
-            run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
-    except tf.errors.OpError as error:
-        raise Failure(f'the training loop could not be compiled ({first_line(error)}); '
-                      'give smaller networks or batches, or --step-by-step') from error
-    return run_loop
+class Run:
+    """A run: its data, its networks in the default graph, their session, and how far training has come."""
 
-
-def snapshot_iteration(run, X_batch, Z_batch):
-    """An iteration step by step, with what its pictures and measures are made from.
-
-    Returns the losses [1, 2], and for `keep_snapshot` the arrays of its file, mean D(x) on real and on generated
-    samples, generated samples [n, dim] to measure, in the data's units, and with --keep best the generator's weights.
-    """
-    sess, gan, fixed, settings = run.sess, run.gan, run.fixed, run.settings
-    feed = {gan.X: X_batch, gan.Z: Z_batch}
-    dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
-                                             look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
-    Z_shown = np.concatenate([Z_batch, fixed.Z])[:len(fixed.drawn['real'])]  # as many as real ones are drawn
-    generated = sess.run(run.samples, feed_dict={gan.Z: Z_shown})
-    *logits, samples = sess.run([gan.r_logits, gan.f_logits, run.samples],
-                                feed_dict={gan.X: fixed.X, gan.Z: fixed.Z})
-    r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
-    arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
-                  decision=r_D[fixed.measured:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
-    answers = r_D[:fixed.measured].mean(), f_D[:MEASURED_ROWS].mean()
-    weights = sess.run(run.of_generator) if settings['keep'] == 'best' else None
-    return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS], weights
-
-
-@np.errstate(all='ignore')  # each thread has its own
-def keep_snapshot(run, progress, iteration, losses, arrays, answers, samples, weights):
-    """Writes a snapshot's file and its row of metrics.csv, remembers its generator if it is the best so far, and has it
-    drawn. losses: [n, 2] since the last snapshot."""
-    with replacing(run.folder/(SNAPSHOT % iteration)) as new, open(new, 'wb') as file:
-        np.savez(file, **arrays)
-    measured = sample_measures(samples, run.data, run.fixed.distance)
-    row = metrics_row(iteration, losses, answers, arrays['features'], measured)
-    append_lines(run.folder/'metrics.csv', ','.join(row),
-                 [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
-    with naming(run.folder/'tensorboard'):
-        add_event(run.events, row)
-    distance = measured['energy_distance']
-    if weights and distance is not None and distance < progress.best['energy_distance']:
-        progress.best, progress.best_weights = dict(iteration=iteration, energy_distance=distance), weights
-    tell(run.drawing, 'draw')
-
-
-def train_blocks(run, progress, train_block, length, beside):
-    """The training loop, from where `progress` stands to the end, with its log, its snapshots and its checkpoints.
-    beside: an executor of one thread, which draws the next batches, and measures the last snapshot, during training."""
-    settings, every = run.settings, run.settings['snapshot_every']
-    watched = sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
-    pace, bar = CALL_SECONDS, None  # pace: seconds an iteration takes, as far as is known
-    measuring = beside.submit(bool)  # the last snapshot, of which there is none yet
-
-    def draw(iteration):
-        """Begins to draw the batches of the next call, from this iteration on."""
-        left = min(-iteration % every or 1, settings['iterations'] - iteration)  # a snapshot's iteration goes alone
-        n = min(left, length, max(1, int(CALL_SECONDS/pace)))
-        return beside.submit(draw_batches, run.data, run.streams, n, settings['batch_size'], settings['noise_dim'])
-    batches = draw(progress.iteration)
-    started, next_save = time.perf_counter() - progress.seconds, time.perf_counter() + CHECKPOINT_EVERY
-    while progress.iteration < settings['iterations']:
-        iteration = progress.iteration
-        X_batches, Z_batches, states = batches.result()
-        n = len(X_batches)
-        batches = draw(iteration + n)
-        if iteration % every:
-            calling = time.perf_counter()
-            losses = train_block(X_batches, Z_batches)
-            pace = (time.perf_counter() - calling)/n
-        else:
-            losses, *seen = snapshot_iteration(run, X_batches[0], Z_batches[0])
-        for k, which in np.argwhere(~(np.abs(losses) < LARGEST_LOSS)).tolist():
-            raise diverged(iteration + k, ('the discriminator loss', 'the generator loss')[which], settings)
-        progress.recent.append(losses)
-        if iteration % every == 0:
-            measuring.result()
-            measuring = beside.submit(keep_snapshot, run, progress, iteration, np.concatenate(progress.recent), *seen)
-            progress.recent = []
-
-        rows = list(zip(range(iteration, iteration + n), *losses.T.tolist()))
-        append_lines(run.folder/'loss_logs.csv', 'Iteration,Discriminator Loss,Generator Loss',
-                     ['%d,%.9g,%.9g' % row for row in rows if row[0] % settings['log_every'] == 0])
-        for row in rows:
-            if row[0] % settings['print_every'] == 0:
-                say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, bar)
-        progress.iteration, progress.streams = iteration + n, states
-        progress.seconds = time.perf_counter() - started
-        if bar:
-            bar.add(n)
-        elif watched and iteration % every:  # not before the first block has shown how long an iteration lasts
-            bar = tf.keras.utils.Progbar(settings['iterations'] - progress.iteration, unit_name='iteration')
-        if time.perf_counter() > next_save or progress.iteration == settings['iterations']:
-            measuring.result()  # its row, and the best generator, belong to what is saved
-            saving = time.perf_counter()
-            save_checkpoint(run, progress)
-            next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
-
-
-def train_run(folder, settings, data, progress=None):
-    """Trains from a checkpoint's progress (None: from iteration 0) to the end and leaves the run's files. Returns the
-    summary, with the samples."""
-    times = [time.perf_counter()]
-    if not progress:
-        discard(folder)
-        write_json(folder/'settings.json', settings)
-    with contextlib.ExitStack() as stack:
-        run = stack.enter_context(open_run(folder, settings, data))
-        describe(run)
-        if progress:
-            with reading(folder/'checkpoint.npz'):
-                set_weights(run.sess, progress.weights)
-                for use, state in progress.streams.items():
-                    run.streams[use].bit_generator.state = state
-            cut_logs(folder, settings, progress.iteration)
-            (folder/'summary.json').unlink(missing_ok=True)  # first, or it would seem one of the settings to come
-            write_json(folder/'settings.json', settings)  # not before it is known that the run can go on
-        else:  # recent: losses since the last snapshot, arrays [n, 2]; best: what --keep best delivers, if it is given
-            progress = SimpleNamespace(iteration=0, seconds=0., recent=[], best=dict(energy_distance=math.inf),
-                                       best_weights={})
-        with naming(folder/'tensorboard'):
-            run.events = event_writer(folder)
-        (folder/'snapshots').mkdir(exist_ok=True)
-        with replacing(folder/'snapshots/data.npz') as new, open(new, 'wb') as file:
-            np.savez(file, **run.fixed.drawn)
-        run.drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
-        beside = stack.enter_context(ThreadPoolExecutor(1))
-        times.append(time.perf_counter())
+    def __init__(self, folder, settings, data):
+        self.folder, self.settings, self.data = folder, settings, data
+        self.streams = make_streams(settings['seed'])
+        self.iteration, self.seconds = 0, 0.   # the next one; what training took so far
+        self.recent = []                       # losses since the last snapshot, arrays [n, 2]
+        self.best = dict(energy_distance=math.inf)  # what --keep best delivers: the nearest snapshot,
+        self.best_weights = {}                 # and its generator's variables by name
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
-        length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
-        train_block = block_trainer(run, length)
-        times.append(time.perf_counter())
-        train_blocks(run, progress, train_block, length, beside)
-        times.append(time.perf_counter())
+        self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
+        self.pace = CALL_SECONDS               # seconds an iteration takes, as far as is known; length: most in a call
+        self.bar = None                        # a terminal's progress bar
+        self.choose_inputs()
 
-        samples = deliver(folder, settings, data, progress.best_weights or run.sess.run(run.of_generator), FINAL_ROWS)
-        rows = read_rows(folder/'metrics.csv')
-        final = sample_measures(samples[:MEASURED_ROWS], data, run.fixed.distance)
-        if data.kept is not None:
-            final.update({name: run.fixed.drawn[name] for name in ('floor', 'shuffled')},
-                         nearness=nearness(samples, data))
-        claims = check_claims(rows, final)
-        tell(run.drawing, 'finish')
-        times.append(time.perf_counter())
-        seconds = dict(zip(('set_up', 'compile', 'training', 'pictures'), np.diff(times).tolist()))
-        seconds['training'] = progress.seconds  # with that before an interruption
+        tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
+        self.optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
+        self.networks = dict(network_options(settings, data), noise_dim=settings['noise_dim'])
+        self.gan = build_gan(*self.optimizers, settings['penalty'], **self.networks)
+        self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
+        self.generator = {v.op.name: self.weights[v.op.name] for v in tf.trainable_variables('GAN/Generator')}
+        self.samples = data.transform.from_networks(self.gan.G_sample)  # in the data's units, in double precision
+        self.cluster = read_cluster(settings['batch_size'])
+        self.sess = cluster_session(self.cluster) if self.cluster else tf.Session(
+            config=session_config(settings['hidden'], len(data.names)))
+        in_thread(self.sess.run, tf.global_variables_initializer())  # waits for a cluster's workers
+
+    def choose_inputs(self):
+        """What stays the same through the snapshots: real rows X and noise Z to measure with, a plane for D's map and
+        a grid for G's mapping, and the `distance` of samples to real rows. Writes what all pictures need."""
+        data, (dim, noise_dim) = self.data, (len(self.data.names), self.settings['noise_dim'])
+        training, pictured, self.X = (data.sample(n, self.streams[use]) for n, use in (
+            (64 if data.image else 10_000, 'picture'), (64 if data.image else PICTURE_ROWS, 'picture'),
+            (MEASURED_ROWS, 'measures')))
+        self.Z = sample_Z(MEASURED_ROWS, noise_dim, self.streams['measures'])
+        self.distance, self.levels = None, {}
+        if data.rows is None:
+            self.distance = energy_distance_to(self.X)
+            self.levels = dict(floor=np.mean([self.distance(part) for part in np.split(training, 5)]))
+        elif data.kept is not None:
+            self.X, self.distance, rows = data.kept[:MEASURED_ROWS], distance_to_kept(data), data.rows[:MEASURED_ROWS]
+            shuffled = np.random.default_rng(0).permuted(rows, axis=0)
+            self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
+        margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
+                                               np.maximum(1, 0.1*np.abs(data.high)))
+        low, high = data.low - margin, data.high + margin
+        self.plane, self.grid = np.empty([0, dim]), np.empty([0, noise_dim])
+        if dim == 2:
+            self.plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
+            grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
+            self.grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
+        self.shown = dict(training=training, real=pictured, low=low, high=high, names=data.names, formats=data.formats,
+                          image=data.image or [], noise=self.grid[:, :2], **self.levels)
+        if data.kept is not None and not data.image:
+            self.shown['kept'] = self.X
+
+    def train(self):
+        """The training loop, from where the run stands to its end, with its log, its snapshots and its checkpoints."""
+        settings, every = self.settings, self.settings['snapshot_every']
+        train_block = self.block_trainer()
+        next_save = time.perf_counter() + CHECKPOINT_EVERY
+        with ThreadPoolExecutor(1) as beside:  # draws the next batches, and measures the last snapshot, meanwhile
+            batches, measuring = beside.submit(self.draw, self.iteration), beside.submit(bool)  # no snapshot yet
+            started = time.perf_counter() - self.seconds
+            while self.iteration < settings['iterations']:
+                iteration, (X_batches, Z_batches, states) = self.iteration, batches.result()
+                batches = beside.submit(self.draw, iteration + len(X_batches))
+                if iteration % every:
+                    losses = train_block(X_batches, Z_batches)
+                    self.check(losses)
+                    self.recent.append(losses)
+                else:
+                    losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
+                    self.check(losses)
+                    measuring.result()
+                    recent, self.recent = np.concatenate([*self.recent, losses]), []
+                    measuring = beside.submit(self.keep_snapshot, iteration, recent, *seen)
+                self.log(losses)
+                self.iteration, self.states = iteration + len(losses), states
+                self.seconds = time.perf_counter() - started
+                if time.perf_counter() > next_save or self.iteration == settings['iterations']:
+                    measuring.result()  # its row, and the best generator, belong to what is saved
+                    saving = time.perf_counter()
+                    self.save()
+                    next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
+
+    def draw(self, iteration):
+        """The batches of a call, from this iteration on: real ones [n, batch_size, dim], noise [n, batch_size,
+        noise_dim], and the streams' states after drawing them. A snapshot's iteration goes alone."""
+        settings, widths = self.settings, (len(self.data.names), self.settings['noise_dim'])
+        n = min(-iteration % settings['snapshot_every'] or 1, settings['iterations'] - iteration, self.length,
+                max(1, int(CALL_SECONDS/self.pace)))
+        X, Z = (np.empty([n*settings['batch_size'], width], np.float32) for width in widths)
+        for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
+            X[i:i + 4096] = self.data.inputs(len(X[i:i + 4096]), self.streams['real'])
+            Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), settings['noise_dim'], self.streams['noise'])
+        states = {use: stream.bit_generator.state for use, stream in self.streams.items()}
+        return *(rows.reshape(n, -1, width) for rows, width in zip((X, Z), widths)), states
+
+    def block_trainer(self):
+        """The function (X_batches, Z_batches) -> losses [n, 2] that trains iterations between snapshots: the compiled
+        loop, or the tutorial's own way under --step-by-step."""
+        settings, steps = self.settings, (self.settings['d_steps'], self.settings['g_steps'])
+
+        def one_by_one(X_batches, Z_batches):
+            return np.array([train_iteration(self.sess, self.gan, *batches, *steps)[:2]
+                             for batches in zip(X_batches, Z_batches)], float)
+        run_loop = one_by_one
+        if not settings['step_by_step']:
+            workers = len(self.cluster.jobs['worker']) if self.cluster else 0
+            compute = functools.partial(worker_gradients, workers) if workers else loss_and_gradients
+            run_loop = functools.partial(build_loop(
+                *self.optimizers, self.length, settings['batch_size'], *steps, jit_compile=not workers,
+                compute=compute, penalty=settings['penalty'], **self.networks), self.sess)
+            if workers:
+                run_loop = functools.partial(in_thread, run_loop, seconds=TIMEOUT)
+            else:
+                with silence():
+                    run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+
+        def train_block(*batches):
+            calling = time.perf_counter()
+            losses = run_loop(*batches)
+            self.pace = (time.perf_counter() - calling)/len(losses)
+            return losses
+        return train_block
+
+    def snapshot(self, X_batch, Z_batch):
+        """An iteration step by step, with what its pictures and measures are made from.
+
+        Returns the losses [1, 2], and for `keep_snapshot` the arrays of its file, mean D(x) on real and on generated
+        samples, generated samples [n, dim] to measure, and with --keep best the generator's weights.
+        """
+        sess, gan, settings, n = self.sess, self.gan, self.settings, len(self.X)
+        feed = {gan.X: X_batch, gan.Z: Z_batch}
+        dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
+                                                 look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
+        Z_shown = np.concatenate([Z_batch, self.Z])[:len(self.shown['real'])]  # as many as real ones are drawn
+        generated = sess.run(self.samples, feed_dict={gan.Z: Z_shown})
+        *logits, samples = sess.run([gan.r_logits, gan.f_logits, self.samples], feed_dict={
+            gan.X: self.data.transform.to_networks(np.concatenate([self.X, self.plane])),
+            gan.Z: np.concatenate([self.Z, self.grid])})
+        r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
+        arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
+                      decision=r_D[n:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
+        weights = sess.run(self.generator) if settings['keep'] == 'best' else None
+        return (np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()),
+                samples[:MEASURED_ROWS], weights)
+
+    @np.errstate(all='ignore')  # each thread has its own
+    def keep_snapshot(self, iteration, losses, arrays, answers, samples, weights):
+        """Writes a snapshot's file and its row of metrics.csv, and remembers its generator if it is the best so far.
+        losses: [n, 2] since the last snapshot."""
+        write_arrays(self.folder/(SNAPSHOT % iteration), **arrays)
+        measured = sample_measures(samples, self.data, self.distance)
+        row = metrics_row(iteration, losses, answers, arrays['features'], measured)
+        append_lines(self.folder/'metrics.csv', ','.join(row),
+                     [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
+        add_event(self.events, row)
+        distance = measured['energy_distance']
+        if weights and distance is not None and distance < self.best['energy_distance']:
+            self.best, self.best_weights = dict(iteration=iteration, energy_distance=distance), weights
+
+    def check(self, losses):
+        """Raises Failure where a loss is beyond all bounds: nothing can come of such a training any more."""
+        for k, which in np.argwhere(~(np.abs(losses) < LARGEST_LOSS)).tolist():
+            raise self.diverged(self.iteration + k, ('the discriminator loss', 'the generator loss')[which])
+
+    def diverged(self, iteration, what):
+        """The Failure of a training in which something is not finite, or nearly so."""
+        return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew by '
+                       f'--overwrite with --learning-rate below {self.settings["learning_rate"]:g}, --normalize or '
+                       'another --seed')
+
+    def log(self, losses):
+        """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
+        rows = list(zip(itertools.count(self.iteration), *losses.T.tolist()))
+        append_lines(self.folder/'loss_logs.csv', 'Iteration,Discriminator Loss,Generator Loss',
+                     ['%d,%.9g,%.9g' % row for row in rows if row[0] % self.settings['log_every'] == 0])
+        for row in rows:
+            if row[0] % self.settings['print_every'] == 0:
+                say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, self.bar)
+        if self.bar:
+            self.bar.add(len(rows))
+        elif self.iteration % self.settings['snapshot_every'] and on_terminal():  # a first block has shown the pace
+            self.bar = tf.keras.utils.Progbar(self.settings['iterations'] - rows[-1][0] - 1, unit_name='iteration')
+
+    # ---- checkpoints and results
+
+    def save(self):
+        """Saves all that going on needs, in one file. Raises Failure, and saves nothing, where a weight is not finite.
+        """
+        weights = self.sess.run(self.weights)
+        if not all(np.isfinite(value).all() for value in weights.values()):
+            raise self.diverged(self.iteration, 'a weight')
+        state = dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds, best=self.best, streams=self.states)
+        write_arrays(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
+                     recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
+                     **{f'best/{name}': value for name, value in self.best_weights.items()})
+
+    def restore(self):
+        """Goes back to the checkpoint, or to the beginning where there was none yet, and cuts both logs there. Raises
+        Failure, and changes no file, where these do not belong together."""
+        path, ends = self.folder/'checkpoint.npz', {}
+        arrays = read_file(path)
+        with reading(path):
+            if arrays:
+                state = json.loads(arrays.pop('state').tobytes())
+                if state.pop('format') != FORMAT:
+                    raise Failure(f'{path} is of another version of this program, whose format is not {FORMAT}')
+                for use, position in state.pop('streams').items():
+                    self.streams[use].bit_generator.state = position
+                best = [name for name in arrays if name.startswith('best/')]
+                self.best_weights = {name[len('best/'):]: arrays.pop(name) for name in best}
+                self.recent = [arrays.pop('recent')]
+                set_weights(self.sess, arrays)
+                vars(self).update(state)
+        for name, every in ('loss_logs.csv', 'log_every'), ('metrics.csv', 'snapshot_every'):
+            lines = math.ceil(self.iteration/self.settings[every])  # below the header
+            with reading(self.folder/name), open(self.folder/name, 'rb' if lines else 'ab+') as file:
+                if lines and not all(file.readline().endswith(b'\n') for _ in range(lines + 1)):
+                    raise ValueError('it is shorter than it was')
+                ends[self.folder/name] = file.tell() if lines else 0
+        for path, end in ends.items():
+            os.truncate(path, end)
+        remove(self.folder/'summary.json')
+        write_json(self.folder/'settings.json', self.settings)  # not before it is known that the run can go on
+        say(f'Going on from iteration {self.iteration}.' if arrays else 'Nothing was saved: starting from iteration 0.')
+
+    def finish(self):
+        """Delivers the generator with its samples, and writes and returns the summary, with the samples."""
+        weights = self.best_weights or self.sess.run(self.generator)
+        save_model(self.folder, self.settings, self.data, weights)
+        samples = write_samples(self.folder, self.settings, FINAL_ROWS)
+        header, rows = read_file(self.folder/'metrics.csv')
+        columns = dict(zip(header, rows.T))
+        final = sample_measures(samples[:MEASURED_ROWS], self.data, self.distance)
+        if self.data.kept is not None:
+            final.update(self.levels)
+        claims = check_claims(columns, final)
         summary = dict(
-            claims=claims, final=final, verdict=verdict(final), settings=settings, seconds=seconds,
-            advice=advice(settings, rows, data) if claims['samples_follow']['holds'] is False else None,
+            claims=claims, final=final, verdict=verdict(final), settings=self.settings,
+            advice=advice(self.settings, columns) if claims['samples_follow']['holds'] is False else None,
+            seconds=dict(training=self.seconds),
             versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
-            delivered_iteration=progress.best.get('iteration', progress.iteration - 1))
-        write_json(folder/'summary.json', summary)
-    report(folder, summary, run.drawing)
-    return dict(summary, samples=samples)
+            delivered_iteration=self.best.get('iteration', self.iteration - 1))
+        write_json(self.folder/'summary.json', summary)
+        return dict(summary, samples=samples)
 
 
-def cut_logs(folder, settings, iteration):
-    """Takes both CSVs back to what they were before an iteration: a header, and a row of every so many iterations.
-    Raises Failure, and changes neither, where one is shorter."""
-    ends = {}
-    for name, every in ('loss_logs.csv', settings['log_every']), ('metrics.csv', settings['snapshot_every']):
-        with reading(folder/name), open(folder/name, 'rb') as file:
-            if not all(file.readline().endswith(b'\n') for _ in range(1 + math.ceil(iteration/every))):
-                raise ValueError('it is shorter than it was')
-            ends[folder/name] = file.tell()
-    for path, end in ends.items():
-        os.truncate(path, end)
-
-
-def deliver(folder, settings, data, weights, n):
-    """Leaves the generator of these weights as a SavedModel, and n of its samples, in bounded memory, the first the
-    same for every n. Returns the last block of at most FINAL_ROWS rows."""
-    noise_dim, rng = settings['noise_dim'], make_streams(settings['seed'])['final']
-    config = session_config(settings['hidden'], len(data.names))
-    with tf.Graph().as_default(), tf.Session(config=config) as sess:
-        Z = tf.placeholder(tf.float32, [None, noise_dim])
+def save_model(folder, settings, data, weights):
+    """Leaves the generator of these weights as a SavedModel, from noise to samples in the data's units."""
+    with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(data.names))) as sess:
+        Z = tf.placeholder(tf.float32, [None, settings['noise_dim']])
         samples = data.transform.from_networks(generator(Z, **network_options(settings, data)))
-        with reading(folder/'checkpoint.npz'):
-            set_weights(sess, weights)
-        with replacing(folder/'generated_samples.csv') as new, open(new, 'w', encoding='utf-8') as file:
-            csv.writer(file, lineterminator='\n').writerow(data.names)
-            for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
-                rows = sess.run(samples, feed_dict={Z: sample_Z(FINAL_ROWS, noise_dim, rng)})
-                np.savetxt(file, rows[:n - first], data.formats, ',')
+        set_weights(sess, weights)
         with replacing(folder/'saved_model') as new:
             tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
+
+
+def write_samples(folder, settings, n):
+    """Writes n samples of the folder's SavedModel, in bounded memory, the first the same for every n. Returns the last
+    block of at most FINAL_ROWS rows."""
+    rng, shown = make_streams(settings['seed'])['final'], read_file(folder/'snapshots/data.npz')
+    names, formats = shown['names'].tolist(), shown['formats'].tolist()
+    with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(names))) as sess:
+        model = tf.saved_model.load(sess, ['serve'], str(folder/'saved_model')).signature_def['serving_default']
+        with replacing(folder/'generated_samples.csv') as new, open(new, 'w', encoding='utf-8') as file:
+            csv.writer(file, lineterminator='\n').writerow(names)
+            for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
+                Z = sample_Z(FINAL_ROWS, settings['noise_dim'], rng)
+                rows = sess.run(model.outputs['samples'].name, feed_dict={model.inputs['Z'].name: Z})
+                np.savetxt(file, rows[:n - first], formats, ',')
     return rows[:n - first]
 
 
-def event_writer(folder):
-    """Begins TensorBoard's file anew: the default graph, and what metrics.csv holds so far. Returns its writer."""
-    path = folder/f'tensorboard/events.out.tfevents.{time.time():.0f}.{socket.gethostname()}'
-    shutil.rmtree(path.parent, ignore_errors=True)
-    path.parent.mkdir()
+def event_writer(folder, iteration):
+    """Begins a file of TensorBoard's: at iteration 0 with the default graph, later with the mark by which TensorBoard
+    drops what earlier files have from there on."""
+    (folder/'tensorboard').mkdir(exist_ok=True)
     # not tf.summary.FileWriter, which writes in a thread of its own, whose errors come late and with a traceback
-    writer = tf.io.TFRecordWriter(str(path))
-    graph = tf.get_default_graph().as_graph_def().SerializeToString()
-    for event in tf.Event(file_version='brain.Event:2'), tf.Event(graph_def=graph):
+    writer = tf.io.TFRecordWriter(str(folder/f'tensorboard/events.out.tfevents.{time.time():.6f}'))
+    begin = dict(step=iteration, session_log=tf.SessionLog(status=tf.SessionLog.START)) if iteration else dict(
+        graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
+    for event in tf.Event(file_version='brain.Event:2'), tf.Event(wall_time=time.time(), **begin):
         writer.write(event.SerializeToString())
-    for row in read_rows(folder/'metrics.csv') if (folder/'metrics.csv').exists() else []:
-        add_event(writer, row)
     return writer
 
 
@@ -1411,100 +1328,129 @@ def add_event(writer, row):
     writer.flush()
 
 
+def train_run(folder, settings, data, resuming=False):
+    """Trains, from the folder's checkpoint where resuming, and leaves the run's files. Returns the summary, with the
+    samples."""
+    if not resuming:
+        discard(folder)
+        write_json(folder/'settings.json', settings)
+    try:
+        with tf.Graph().as_default(), contextlib.ExitStack() as stack:
+            run = Run(folder, settings, data)
+            if not run.cluster:  # closing would wait for lost workers
+                stack.callback(run.sess.close)
+            describe(run)
+            if resuming:
+                run.restore()
+            run.events = event_writer(folder, run.iteration)
+            (folder/'snapshots').mkdir(exist_ok=True)
+            write_arrays(folder/'snapshots/data.npz', **run.shown)
+            drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
+            run.train()
+            summary = run.finish()
+    except tf.errors.OpError as error:
+        message = re.split(r'\nNode: .*\n', str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
+        raise Failure(f'TensorFlow: {message}; see to it, then --resume (a lost worker: start it again; not enough '
+                      'memory: smaller networks or batches, or --step-by-step)') from error
+    report(folder, summary, drawing)
+    return summary
+
+
 # ------------------------------------------------------------------------------------------ the drawing process
 
 @contextlib.contextmanager
 def drawing_process(folder):
-    """`plotting.py` as a process beside the run. It draws when told to through the pipe, and ends when that breaks."""
-    words = sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow', str(os.getpid())
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as drawing:
+    """`plotting.py` as a process beside the run. It draws what it finds until its stdin ends, then the rest."""
+    arguments = sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow', str(os.getpid())
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True) as drawing:
+        failure = None
         try:
-            yield drawing
-        except Failure:
-            tell(drawing, 'finish')  # what led up to it is worth seeing
-            raise
+            try:
+                yield drawing
+            except Failure as error:  # what led up to it is worth seeing
+                failure = error
+            drawing.stdin.close()
+            drawing.wait()
         except BaseException:
             drawing.terminate()
-            raise
-        finally:
-            drawing.stdin.close()
             drawing.wait()  # at an interrupt Popen itself waits for a quarter of a second only
-
-
-def tell(drawing, word):
-    """Says a word to the drawing process, if there is one and it lives; after `finish` waits until all is drawn."""
-    if drawing:
-        os.set_blocking(drawing.stdin.fileno(), word == 'finish')  # training never waits for drawing
-        with contextlib.suppress(BrokenPipeError, BlockingIOError):
-            os.write(drawing.stdin.fileno(), f'{word}\n'.encode())
-        if word == 'finish':  # the pipe stays open, for the drawing process to see that this one lives
-            drawing.stdout.readline()  # it says a word when all is drawn; at its death the pipe ends
+            raise
+    if failure:
+        raise failure
 
 
 # --------------------------------------------------------------------------------------- more than one machine
 
-PATIENCE = 10  # seconds that a worker has to answer
+TIMEOUT = 60  # seconds that workers have for a block of iterations
 
 
-def read_cluster(settings=None):
-    """What TF_CONFIG says, None without workers. Raises UsageError where it is malformed, or the batch does not fit."""
+class Cluster(NamedTuple):
+    """What TF_CONFIG says: the addresses HOST:PORT of the jobs 'chief' and 'worker', and this process's place there."""
+    jobs: dict
+    task: str
+    index: int
+
+
+def read_cluster(batch_size=None):
+    """The `Cluster` of TF_CONFIG, None without workers. Raises UsageError where it is malformed, or the batch does not
+    divide."""
     text = os.environ.get('TF_CONFIG') or '{}'
     try:
         config = json.loads(text)
-        jobs = {job: config.get('cluster', {}).get(job, []) for job in ('chief', 'worker')}
-        if not jobs['worker']:
-            return None
-        task, index = config['task']['type'], config['task'].get('index', 0)
-        # Each raises one of the errors below: not one chief; no such task; no host or port.
-        (_,), address = jobs['chief'], dict(enumerate(jobs[task]))[index]
-        [re.fullmatch(r'\S+:\d{1,5}', each)[0] for each in jobs['chief'] + jobs['worker']]
-    except (ValueError, TypeError, LookupError, AttributeError):
-        raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, '
-                         'each HOST:PORT, and a task of it; correct it as README shows, or unset it') from None
-    batch, n = settings['batch_size'] if settings else 0, len(jobs['worker'])
-    if batch % n:
-        raise UsageError(f'argument --batch-size: {batch} is uneven over {n} workers; give {max(1, round(batch/n))*n}')
-    return SimpleNamespace(jobs=jobs, task=task, index=index, address=address)
+    except ValueError:
+        config = None
+    jobs, task = (config.get(name, {}) if isinstance(config, dict) else None for name in ('cluster', 'task'))
+    if isinstance(jobs, dict) and not jobs.get('worker'):
+        return None
+    if isinstance(jobs, dict) and isinstance(task, dict):
+        hosts = {job: jobs.get(job) for job in ('chief', 'worker')}
+        addresses = all(isinstance(each, list) and all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in each)
+                        for each in hosts.values())
+        kind, index, n = task.get('type'), task.get('index', 0), len(jobs['worker'])
+        if addresses and len(hosts['chief']) == 1 and kind in [*hosts] and index in range(len(hosts[kind])):
+            if batch_size and batch_size % n:
+                raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
+                                 f'{max(1, round(batch_size/n))*n}')
+            return Cluster(hosts, kind, index)
+    raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, each '
+                     'HOST:PORT, and a task of it; correct it, or unset it')
 
 
 @functools.lru_cache  # a process has one server, and has it to its end
 def serve():
-    """Starts TensorFlow's server of this process; returns a chief's, stays with a worker's until a signal."""
-    cluster = read_cluster()
+    """Starts and returns TensorFlow's server of this process."""
+    jobs, task, index = read_cluster()
     try:
-        server = tf.train.Server(cluster.jobs, cluster.task, cluster.index)
+        return tf.train.Server(jobs, task, index)
     except tf.errors.OpError as error:
-        raise Failure(f'TF_CONFIG: {cluster.address}: {first_line(error)}; give a free port of this machine') from error
-    if cluster.task == 'worker':
-        for number in signal.SIGINT, signal.SIGTERM:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-        with silence():
-            while True:  # in Server.join Python would answer no signal, in one long sleep none that another thread took
-                time.sleep(1)
-    return server
+        raise Failure(f'TF_CONFIG: {jobs[task][index]}: {error.message[:200]}; give a free port of this '
+                      'machine') from error
 
 
-def silent(workers):
-    """Those that do not answer. Servers speak first; a connection alone can be had with one that hangs."""
-    def answer(address):
-        host, port = address.rsplit(':', 1)
-        with contextlib.suppress(OSError, UnicodeError):
-            with socket.create_connection((host.strip('[]'), port), PATIENCE) as peer:
-                return peer.recv(1)
-    with multiprocessing.pool.ThreadPool(len(workers)) as pool:
-        return [address for address, answered in zip(workers, pool.map(answer, workers)) if not answered]
+def work():
+    """A worker of a cluster: serves until a signal ends it."""
+    serve()
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with silence():
+        while True:  # in Server.join Python would answer no signal, in one long sleep none that another thread took
+            time.sleep(1)
+
+
+def in_thread(function, *arguments, seconds=None):
+    """Calls a function in a thread of its own, while this one answers signals: inside of TensorFlow Python answers
+    none. Raises Failure where it takes longer than so many seconds."""
+    try:
+        return multiprocessing.pool.ThreadPool(1).apply_async(function, arguments).get(seconds)
+    except multiprocessing.TimeoutError:
+        raise Failure(f'no answer from a worker for {seconds} seconds; start it again, then --resume') from None
 
 
 def cluster_session(cluster):
     """The chief's session on a cluster, for whose workers it waits."""
-    server, workers = serve(), cluster.jobs['worker']
-    say(f'Cluster     chief {cluster.address}, workers {", ".join(workers)}')
-    if missing := silent(workers):
-        say(f'Waiting     for {", ".join(missing)}')
-    while silent(workers):
-        time.sleep(1)
+    say(f'Waiting     for the workers {", ".join(cluster.jobs["worker"])}')
     # isolated, because a worker takes a function for an earlier chief's of the same name
-    return tf.Session(server.target, config=tf.ConfigProto(isolate_session_state=True))
+    return tf.Session(serve().target, config=tf.ConfigProto(isolate_session_state=True))
 
 
 def worker_gradients(n, network, variables, X, Z, **options):
@@ -1522,47 +1468,32 @@ def worker_gradients(n, network, variables, X, Z, **options):
     return [tf.add_n(same)/n for same in zip(*results)]
 
 
-def run_on_workers(run_loop, sess, workers, *batches):
-    """The losses of a block. Raises Failure where a worker is lost; TensorFlow would wait for one that falls silent."""
-    with multiprocessing.pool.ThreadPool(1) as pool:
-        block, lost = pool.apply_async(run_loop, batches), []
-        while not lost:
-            try:
-                return block.get(PATIENCE)
-            except multiprocessing.TimeoutError:
-                lost = silent(workers)
-            except tf.errors.OpError as error:
-                lost = silent(workers) or [' '.join(str(error).split())[:200]]
-    # with a lost worker it may not end either; as Python ends it must not be about to
-    multiprocessing.pool.ThreadPool(1).apply_async(sess.close).wait(PATIENCE)
-    raise Failure(f'lost a worker, {", ".join(lost)}; start it again, then --resume')
-
-
 # ----------------------------------------------------------------------------------------- starting and going on
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
-CHANGEABLE = 'iterations', 'pictures', 'print_every'  # on resuming; iterations may only grow
+CHANGEABLE = 'iterations', 'pictures', 'print_every', 'data'  # on resuming; iterations may only grow
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
 def run_command(argv, array=None):
-    """What the command does, for the words after its name; `array` stands in for a file of --data. Returns the
-    summary, with samples if it trained."""
+    """Runs the command with these arguments; `array` stands in for a file of --data. Returns the summary, with samples
+    if it trained."""
     options, cluster = parse(argv), read_cluster()
     if cluster and cluster.task == 'worker':
-        return serve()
+        return work()
     folder = Path(options['output'])
-    flag = '--resume' if options['resume'] else '--sample' if options['sample'] else None
-    if flag:
-        if not (folder/'settings.json').exists():
-            raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
-        with locked(folder):
-            recorded = read_file(folder/'settings.json')
-            settings = recall(argv, folder, flag, recorded)
-            if flag == '--sample':
-                return sample_only(folder, settings, options['sample'])
-            return resume(folder, recorded, settings, array)
-    settings, data = new_run(options, argv, array)
+    if options['resume'] or options['sample']:
+        return go_on(folder, argv, array)
+    rows, names, image = find_rows(options['data'] if array is None else array, options['columns'])
+    suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
+              else dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1])))  # the user's flags win over them
+    settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
+    settings.update(fingerprint=fingerprint(rows),
+                    suited=sorted(name for name, value in suited.items() if settings[name] == value))
+    if array is None and options['data'] not in BUILT_IN:
+        settings['data'] = str(Path(options['data']).resolve())
+    read_cluster(settings['batch_size'])  # raises where they do not fit
+    data = make_data(settings, rows, names, image)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -1574,22 +1505,9 @@ def run_command(argv, array=None):
         return train_run(folder, settings, data)
 
 
-def new_run(options, argv, array):
-    """Settings and data of a new run: the user's flags before what suits the data before the defaults."""
-    rows, names, image = find_rows(options['data'] if array is None else array, options['columns'])
-    suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
-              else dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1])))
-    settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
-    settings.update(fingerprint=fingerprint(rows),
-                    suited=sorted(name for name, value in suited.items() if settings[name] == value))
-    if array is None and options['data'] not in BUILT_IN:
-        settings['data'] = str(Path(options['data']).resolve())
-    read_cluster(settings)  # raises where they do not fit
-    data = make_data(settings, rows, names, image)
-    for name, column in zip(data.names, [] if image or rows is None or len(rows) < 10 else rows.T):
-        if (column == np.round(column)).all() and (np.diff(column) > 0).all():
-            say(f'Note        column {name!r} looks like an index: whole numbers that rise from row to row')
-    return settings, data
+def fingerprint(rows):
+    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
+    return None if rows is None else [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
 
 
 def check_folder(folder, overwrite):
@@ -1599,68 +1517,63 @@ def check_folder(folder, overwrite):
         holds_run = 'settings.json' in present and 'fingerprint' in read_file(folder/'settings.json')
     except Failure:
         holds_run = True  # a damaged one
-    if not holds_run:
-        ours = {'settings.json', *(name.split('/')[0] for name in WRITTEN)}
-        taken = sorted(name for name in present if name in ours or name.startswith('checkpoint'))
-        if taken:
-            raise UsageError(f'argument --output: {folder/taken[0]} is not of a run, and a run would write there; '
-                             'give another --output')
-    elif 'summary.json' in present:
+    ours = {'settings.json', 'checkpoint', *(name.split('/')[0] for name in WRITTEN)}
+    if not holds_run and ours & present:
+        raise UsageError(f'argument --output: {folder/min(ours & present)} is not of a run, and a run would write '
+                         'there; give another --output')
+    if holds_run and 'summary.json' in present:
         say(f'Replacing the finished run in {folder}.')
-    elif not overwrite:
+    elif holds_run and not overwrite:
         raise UsageError(f'argument --output: {folder} holds an unfinished run; go on with it by --resume '
                          'or discard it by --overwrite')
 
 
-def recall(argv, folder, flag, recorded):
-    """The recorded settings of the run in this folder, with what may change on resuming as the user's flags say.
-    Raises UsageError where a flag contradicts them."""
-    with reading(folder/'settings.json'):
-        if recorded.keys() != {*parse([]), 'fingerprint', 'suited'} - {*NOT_RECORDED}:
-            raise ValueError('other names')
-    options = parse(argv, **recorded)
-    for name, value in recorded.items():
-        changeable = flag == '--resume' and (name in CHANGEABLE and (name != 'iterations' or options[name] > value)
-                                             or name == 'data' and recorded['fingerprint'])
-        if options[name] != value and not changeable:
-            raise UsageError(f'argument --{name.replace("_", "-")}: {options[name]} contradicts {value} of the run in '
-                             f'{folder}; leave it out, or give another --output')
-    return {name: options[name] for name in recorded}
+def go_on(folder, argv, array):
+    """--resume goes on with the folder's run, also a finished one that is to be longer or have more pictures; --sample
+    writes samples of it, without training and without the user's data. Returns the summary."""
+    options = parse(argv)
+    flag, n = '--sample' if options['sample'] else '--resume', options['sample']
+    if not (folder/'settings.json').exists():
+        raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
+    with locked(folder):
+        recorded, summary = read_file(folder/'settings.json'), read_file(folder/'summary.json')
+        with reading(folder/'settings.json'):
+            if recorded.keys() != {*options, 'fingerprint', 'suited'} - {*NOT_RECORDED}:
+                raise ValueError('other names')
+        flags = parse(argv, **recorded)
+        settings = {name: flags[name] for name in recorded}
+        for name, value in recorded.items():
+            fixed = n or name not in CHANGEABLE or name == 'data' and not recorded['fingerprint']
+            if settings[name] != value and (fixed or name == 'iterations' and settings[name] < value):
+                raise UsageError(f'argument --{name.replace("_", "-")}: {settings[name]} contradicts {value} of the '
+                                 f'run in {folder}; leave it out, or give another --output')
+        if n and not summary:
+            raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
+        if n:
+            write_samples(folder, settings, n)
+            say(f'{n} samples of the generator of iteration {summary["delivered_iteration"]} are in '
+                f'{folder/"generated_samples.csv"}')
+            return None
+        if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
+            say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
+            return summary
+        if settings['data'] != recorded['data']:
+            settings['data'] = str(Path(settings['data']).resolve())
+        rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
+        if fingerprint(rows) != settings['fingerprint']:
+            raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
+        return train_run(folder, settings, make_data(settings, rows, names, image), resuming=True)
 
 
-def resume(folder, recorded, settings, array):
-    """`--resume`: goes on with the folder's run, also a finished one that is to be longer or have more pictures."""
-    progress, summary = read_checkpoint(folder), read_file(folder/'summary.json')
-    if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
-        say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
-        return summary
-    if settings['data'] != recorded['data']:
-        settings['data'] = str(Path(settings['data']).resolve())
-    rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
-    if fingerprint(rows) != settings['fingerprint']:
-        raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
-    say(f'Going on from iteration {progress.iteration}.' if progress
-        else 'Nothing was saved: starting from iteration 0.')
-    return train_run(folder, settings, make_data(settings, rows, names, image), progress)
+# ----------------------------------------------------------------------------------------------- what is printed
 
+def on_terminal():
+    """Does stdout go to a terminal that can show a progress bar?"""
+    return sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
 
-def sample_only(folder, settings, n):
-    """`--sample N`: writes N samples of the trained generator, without training and without the user's data."""
-    progress, stored = read_checkpoint(folder), read_file(folder/'snapshots/data.npz')
-    if not progress or not stored:
-        raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
-    kind = Quantile if 'scores' in stored else Affine
-    data = Data(None, None, stored['names'].tolist(), *stored['range'], kind(*(stored[name] for name in kind._fields)),
-                formats=stored['formats'].tolist())
-    deliver(folder, settings, data, progress.best_weights or progress.weights, n)
-    say(f'{n} samples of the generator after {progress.best.get("iteration", progress.iteration - 1) + 1} iterations '
-        f'are in {folder/"generated_samples.csv"}')
-
-
-# ----------------------------------------------------------------------------------------------- what is said
 
 def say(line, bar=None, file=None):
-    """Prints a line, in place of the progress bar; where nobody reads any more (a closed pipe), into the void."""
+    """Prints a line, in place of the progress bar; where nobody reads any more (a closed pipe), to nowhere."""
     file = file or sys.stdout
     try:
         print(f'\r\033[K{line}' if bar else line, file=file, flush=True)
@@ -1669,34 +1582,34 @@ def say(line, bar=None, file=None):
 
 
 def describe(run):
-    """Says what runs; its graph is the default graph."""
-    settings, data, dim = run.settings, run.data, len(run.data.names)
-    suited = ', '.join(name.replace('_', '-') for name in settings['suited'])
-    seen = {None: 'as they are', 'standard': 'standardised', 'quantile': 'as normal scores'}[settings['normalize']]
-    say(f'Data        {settings["data"]}, {dim} columns, {seen}'
-        + (f' (chosen for such data: {suited})' if suited else ''))
+    """Prints what runs."""
+    settings, data = run.settings, run.data
+    say(f'Data        {settings["data"]}, {len(data.names)} columns')
     if data.rows is not None:
         kept = (f'{len(data.kept)} are kept back to judge by' if data.kept is not None else
                 'too few to keep any back: quality cannot be judged, the last generator is delivered')
         say(f'Rows        {len(data.rows)} to train on; {kept}')
     counts = [sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
               ('Generator', 'Discriminator')]
-    say('Networks    {} and {} parameters, hidden layers of {} units, {layer}, {activation}, {output_mapping} output, '
-        'noise of {noise_dim}'.format(*counts, ' '.join(map(str, settings['hidden'])), **settings))
-    say('Schedule    {iterations} iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate '
-        '{learning_rate:g}, R1 penalty {penalty:g}, seed {seed}'.format(**settings))
-    if settings['pictures'] == 'all' and dim != 2:
+    say('Networks    generator of {} parameters, discriminator of {}'.format(*counts))
+    flags = {name: ' '.join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()
+             if name not in ('data', 'columns', 'fingerprint', 'suited') and value not in (None, False)}
+    for title, names in ('Chosen', settings['suited']), ('Settings', flags.keys() - settings['suited']):
+        chosen = ', '.join(f'{name.replace("_", "-")} {flags[name]}' for name in flags if name in names)
+        if chosen:
+            say(f'{title:<12}{chosen}' + ' (for such data)'*(title == 'Chosen'))
+    if settings['pictures'] == 'all' and len(data.names) != 2:
         say('Pictures    without decision and mapping, which need data of two columns')
     say(f'Output      {run.folder}')
 
 
 def report(folder, summary, drawing):
-    """Says at the end what came out and where it is."""
+    """Prints what came out and where it is."""
     final = {name.replace('_', ' '): value for name, value in summary['final'].items() if value is not None}
     if final:
         say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items())
             + f' (generator of iteration {summary["delivered_iteration"]})')
-    say('Time        ' + ', '.join(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()))
+    say(f'Training    {summary["seconds"]["training"]:.1f} s')
     for claim in summary['claims'].values():
         figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
@@ -1720,7 +1633,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind, low, high, metavar='N'):
-    """What argparse is told of a number, int or float, from low to high."""
+    """The arguments for argparse of a number, int or float, from low to high."""
     def convert(text):
         try:
             value = kind(text)
@@ -1734,65 +1647,66 @@ def number(kind, low, high, metavar='N'):
     return dict(type=convert, metavar=metavar)
 
 
+EVERY, STEPS, WIDTH = number(int, 1, 10**9), number(int, 1, 1000), number(int, 1, 4096)
+SWITCH = dict(action='store_true')
+FLAGS = {  # section: flag, default, meaning, and the other arguments for argparse
+    'data': [
+        ('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
+         f'{", ".join(TABLES + ARRAYS)}', dict(metavar='NAME or FILE')),
+        ('--columns', None, 'the columns of your table to learn, by name or by number from 1',
+         dict(nargs='+', metavar='NAME')),
+        ('--scale', 100., 'width of the x range of the curves', number(float, 1e-6, 1e6, 'WIDTH')),
+        ('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
+         'each a standard normal through its own distribution function; all data but quadratic switch it on',
+         dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
+        ('--no-normalize', None, 'the networks see data as they are',
+         dict(action='store_const', const=None, dest='normalize'))],
+    'networks': [
+        ('--hidden', [16, 16], 'units of each hidden layer, in both networks', dict(WIDTH, nargs='+')),
+        ('--activation', 'leaky_relu', 'of the hidden layers', dict(choices=ACTIVATIONS)),
+        ('--layer', 'dense', 'kind of hidden layer', dict(choices=LAYERS)),
+        ('--output-mapping', 'linear', "of the generator's last layer; tanh is over the data's range",
+         dict(choices=OUTPUT_MAPPINGS)),
+        ('--noise-dim', 2, 'width of the noise Z', WIDTH)],
+    'training': [
+        ('--iterations', 100001, 'how often both networks are updated; the last one has its pictures too if it is one '
+         'more than a multiple of --snapshot-every', EVERY),
+        ('--batch-size', 256, 'real samples, and noise vectors, in an iteration', number(int, 1, 10**5)),
+        ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
+        ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
+        ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
+        ('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images have theirs',
+         number(float, 0, 1e6, 'GAMMA')),
+        ('--keep', 'last', 'which generator is delivered: that of the last iteration, or that of the best snapshot, '
+         'whose samples lie nearest to real ones; best for own tables and images', dict(choices=('last', 'best'))),
+        ('--seed', 0, 'fixes everything random', number(int, 0, 2**32 - 1)),
+        ('--step-by-step', False, 'train as the tutorial does, one sess.run a step', SWITCH)],
+    'what is reported': [
+        ('--log-every', 10, 'iterations between rows of the loss log', EVERY),
+        ('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', EVERY),
+        ('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', EVERY),
+        ('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
+         "generator's mapping; none: no page either", dict(choices=('article', 'all', 'none')))],
+    'the output folder': [('--output', 'outputs', 'where a run writes', dict(metavar='DIR'))],
+    'what to do with the run in it, one of': [
+        ('--resume', False, 'go on with it', SWITCH),
+        ('--overwrite', False, 'discard it, though it is unfinished', SWITCH),
+        ('--sample', None, 'write N samples of its generator, without training', number(int, 1, 10**7))],
+}
+
+
 def make_parser():
-    """The command line's parser, in which every setting stands with its default and its meaning."""
+    """The command line's parser, of all FLAGS."""
     parser = Parser('gan_quadratic.py', description=(__doc__ or '').split('\n\nRead')[0], allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def flag(name, default, meaning, **words):
-        """A flag of the section that was begun last."""
-        shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-        meaning += '' if default is None or default is False else f' (default: {shown})'
-        section.add_argument(name, default=default, help=meaning, **words)
-    every, steps, width = number(int, 1, 10**9), number(int, 1, 1000), number(int, 1, 4096)
-    switch = dict(action='store_true')
-
-    section = parser.add_argument_group('data')
-    flag('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
-         f'{", ".join(TABLES + ARRAYS)}', metavar='NAME or FILE')
-    flag('--columns', None, 'the columns of your table to learn, by name or by number from 1', nargs='+',
-         metavar='NAME')
-    flag('--scale', 100., 'width of the x range of the curves', **number(float, 1e-6, 1e6, 'WIDTH'))
-    flag('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
-         'each a standard normal through its own distribution function; all data but quadratic switch it on',
-         nargs='?', const='standard', choices=('standard', 'quantile'))
-    flag('--no-normalize', None, 'the networks see data as they are', action='store_const', const=None,
-         dest='normalize')
-
-    section = parser.add_argument_group('networks')
-    flag('--hidden', [16, 16], 'units of the hidden layers of both networks', nargs='+', **width)
-    flag('--activation', 'leaky_relu', 'of the hidden layers', choices=ACTIVATIONS)
-    flag('--layer', 'dense', 'kind of hidden layer', choices=LAYERS)
-    flag('--output-mapping', 'linear', "of the generator's last layer; tanh is over the data's range",
-         choices=OUTPUT_MAPPINGS)
-    flag('--noise-dim', 2, 'width of the noise Z', **width)
-
-    section = parser.add_argument_group('training')
-    flag('--iterations', 100001, 'one more than a multiple of --snapshot-every draws the last one too', **every)
-    flag('--batch-size', 256, 'real samples, and noise vectors, in an iteration', **number(int, 1, 10**5))
-    flag('--d-steps', 1, 'updates of the discriminator per iteration', **steps)
-    flag('--g-steps', 1, 'updates of the generator per iteration', **steps)
-    flag('--learning-rate', 0.001, 'of RMSProp, in both networks', **number(float, 1e-12, 1000, 'RATE'))
-    flag('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images have theirs',
-         **number(float, 0, 1e6, 'GAMMA'))
-    flag('--keep', 'last', 'the generator to deliver: of the last iteration, or best, of the snapshot nearest to the '
-         'real samples, of own tables, for which it is the default, to the rows kept back', choices=('last', 'best'))
-    flag('--seed', 0, 'fixes everything random', **number(int, 0, 2**32 - 1))
-    flag('--step-by-step', False, 'train as the tutorial does, one sess.run a step', **switch)
-
-    section = parser.add_argument_group('what is reported')
-    flag('--log-every', 10, 'iterations between rows of the loss log', **every)
-    flag('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', **every)
-    flag('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', **every)
-    flag('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
-         "generator's mapping; none: no page either", choices=('article', 'all', 'none'))
-
-    section = parser.add_argument_group('the output folder')
-    flag('--output', 'outputs', 'where a run writes', metavar='DIR')
-    section = section.add_mutually_exclusive_group()
-    flag('--resume', False, 'go on with the run found there', **switch)
-    flag('--overwrite', False, 'discard the unfinished run found there', **switch)
-    flag('--sample', None, 'no training: write N samples of the trained generator', **number(int, 1, 10**7))
+    for title, flags in FLAGS.items():
+        section = parser.add_argument_group(title)
+        if title.endswith('one of'):
+            section = section.add_mutually_exclusive_group()
+        for name, default, meaning, options in flags:
+            shown = ' '.join(map(str, default)) if isinstance(default, list) else default
+            meaning += '' if default is None or default is False else f' (default: {shown})'
+            section.add_argument(name, default=default, help=meaning, **options)
     return parser
 
 
@@ -1834,49 +1748,52 @@ def train(**flags):
     return run_command(argv, array)
 
 
+def explain(error):
+    """The exit status, and the line for stderr, of an error that ends the command; None of a fault of the program's."""
+    if isinstance(error, OSError):
+        return 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
+    for kind, status, line in (
+            (UsageError, 2, f'error: {error}'), (Failure, 1, str(error)), (ImportError, 1, f'{error}; {INSTALL}'),
+            (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')):
+        if isinstance(error, kind):
+            return status, line
+
+
 def main(argv=None):
     """The command. Returns its exit status: 0, 1 for failures, 2 for usage, 130 and 143 for Ctrl-C and SIGTERM."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
     argv, signals = sys.argv[1:] if argv is None else argv, []
-    alarm = getattr(signal, 'alarm', lambda seconds: None)  # not on Windows
 
     def interrupted(number, frame):
         signals.append(number)
-        alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
+        signal.alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
         raise KeyboardInterrupt
     try:
-        for number in signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGALRM', signal.SIGINT):
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGALRM:
             signal.signal(number, interrupted)
         run_command(argv)
         return 0
     except BaseException as error:
+        if not signals and not explain(error):
+            raise
+        status, line = explain(error) or (1, '')
         if signals:  # whatever the interrupted code has made of it
             folder = Path(parse(argv)['output'])
             status, line = 128 + signals[0], 'stopped; ' + (
                 f'go on with: python gan_quadratic.py --resume --output {folder}'
                 if (folder/'settings.json').exists() else 'nothing was saved yet')
-        elif isinstance(error, UsageError):
-            status, line = 2, f'error: {error}'
-        elif isinstance(error, Failure):
-            status, line = 1, str(error)
-        elif isinstance(error, OSError):
-            status, line = 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
-        elif isinstance(error, ImportError):
-            status, line = 1, f'{error}; {INSTALL}'
-        elif isinstance(error, MemoryError):
-            status, line = 1, 'not enough memory; give a smaller --batch-size or --hidden'
-        else:
-            raise
+        say(f'gan_quadratic.py: {line}', file=sys.stderr)
+        return status
     finally:
-        alarm(0)
-    say(f'gan_quadratic.py: {line}', file=sys.stderr)
-    return status
+        signal.alarm(0)
 
 
 if __name__ == '__main__':
     gc.set_threshold(100_000)  # TensorFlow's import and graphs make many objects, and nearly all of them stay
     status = main()
-    gc.freeze()  # nothing of TensorFlow's need be looked through once more, which takes half a second
-    sys.exit(status)
+    for stream in sys.stdout, sys.stderr:
+        if stream:
+            stream.flush()
+    os._exit(status)  # nothing of TensorFlow's need be taken down, which takes half a second, or waits for lost workers
