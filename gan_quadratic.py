@@ -8,9 +8,8 @@
 `--data table.csv` learns data of your own, `--resume` goes on with an interrupted run.
 
 Read this file from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its
-order, and stand on their own. What a run needs around them comes after: measures of what the tutorial claims, data of
-the user's, files and checkpoints, the run that ties all this together, and the command line. Pictures are drawn from
-the files by `plotting.py`, a process of its own.
+order, and stand on their own. What a run needs around them comes after. Pictures are drawn by `plotting.py`, a process
+of its own, from the files that a run writes.
 """
 import argparse
 import contextlib
@@ -58,7 +57,7 @@ SILENCE = threading.Lock()  # stderr and the environment belong to all threads
 
 @contextlib.contextmanager
 def silence():
-    """Closes stderr to what TensorFlow writes there as it is imported, and version 2.16 as XLA first compiles."""
+    """Discards what goes to stderr: what TensorFlow says as it is imported, and version 2.16 as XLA first compiles."""
     with SILENCE, open(os.devnull, 'wb') as nowhere, open(os.dup(2), 'wb') as stderr:
         os.dup2(nowhere.fileno(), 2)
         try:
@@ -67,27 +66,27 @@ def silence():
             os.dup2(stderr.fileno(), 2)
 
 
-@functools.cache
-def import_tensorflow():
-    """`tensorflow.compat.v1`, without Keras, a third of the time and 100 MB: TensorFlow loads that only where it is to
-    be Keras 3, and finds that out once more when `tf.keras` is first used, which stays what it would have been."""
-    os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    with silence(), contextlib.ExitStack() as stack:
-        if not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras')):
-            os.environ['TF_USE_LEGACY_KERAS'] = '1'
-            stack.callback(os.environ.pop, 'TF_USE_LEGACY_KERAS')
-        import tensorflow.compat.v1 as imported
-    imported.logging.set_verbosity(imported.logging.ERROR)
-    return imported
-
-
 class LateTensorFlow:
     """Stands for `tensorflow.compat.v1`, which is imported at the first use of one of its names: that takes seconds,
     which `--help` and a mistyped flag should not have to wait for."""
 
+    @functools.cached_property
+    def module(self):
+        os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+        # While this variable is set, the import leaves Keras out, a third of the time and 100 MB. `tf.keras`, loaded at
+        # its first use, looks at the variable again, which must by then be as the user has it.
+        lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras'))
+        with silence():
+            os.environ.update({'TF_USE_LEGACY_KERAS': '1'} if lean else {})
+            import tensorflow.compat.v1 as module
+            if lean:
+                del os.environ['TF_USE_LEGACY_KERAS']
+        module.logging.set_verbosity(module.logging.ERROR)
+        return module
+
     def __getattr__(self, name):
-        return getattr(import_tensorflow(), name)
+        return getattr(self.module, name)
 
 
 tf = LateTensorFlow()
@@ -437,9 +436,8 @@ def mean_distance(a, b):
 def energy_distance_to(real, spread=None, unpaired=False):
     """The function that gives the energy distance (Szekely and Rizzo 2013) of samples [n, d] to these real [m, d].
 
-    Each coordinate is divided by `spread`, [d] or one for all, the real samples' standard deviations where it is not
-    given. Every pair counts, a point with itself too, unless `unpaired`: then the mean over many draws from one
-    distribution is 0, and single values may be negative.
+    Each coordinate is divided by `spread`, [d] or one for all, by default the real samples' standard deviations. Every
+    pair counts, a point with itself too, unless `unpaired`: then the mean over draws from one distribution is 0.
     """
     centre, spread = real.mean(axis=0), real.std(axis=0) if spread is None else spread
     spread = np.where(spread > 0, spread, 1)
@@ -503,18 +501,16 @@ def check_claims(columns, final):
     def shrinkage(column):
         """The column's last tenth in parts of its first."""
         return column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
-    off = max(abs(columns['Discriminator Loss Mean'][-n:].mean() - 2*math.log(2)),
-              abs(columns['Generator Loss Mean'][-n:].mean() - math.log(2)))
+    off = max(abs(columns[f'{name} Loss Mean'][-n:].mean() - level) for name, level in (
+        ('Discriminator', 2*math.log(2)), ('Generator', math.log(2))))
     spread = shrinkage(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss and so no spread
-    mixing = shrinkage(columns['Feature Mixing'])
+    mixing, toward = shrinkage(columns['Feature Mixing']), columns['Moved Toward'].mean()
     distance = math.nan if final['energy_distance'] is None else final['energy_distance']
-    floor, shuffled = final.get('floor'), final.get('shuffled')
     # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
     # Of own tables it is as much beyond what real rows measure, or half of the way from there to shuffled columns:
     # nearer to real rows than to rows in which no column has to do with another.
-    limit = 0.02 if floor is None else max(floor + 0.02, (floor + shuffled)/2)
-    move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
-
+    floor, shuffled = final.get('floor', 0), final.get('shuffled', 0)
+    limit, move = max(floor + 0.02, (floor + shuffled)/2), columns['Largest Real Move'].max()
     checked = {}
     for name, claim, figures in (  # figures: name, value, is it as claimed?
             ('losses_settle', 'The losses settle at 2 ln 2 and ln 2', [
@@ -594,11 +590,6 @@ def find_separator(lines):
     return [*even, *first, *some, ','][0]
 
 
-def is_header(first, second):
-    """Does a table's first line hold names? That is text where the second line has none."""
-    return any(is_text(name) and not (second and is_text(cell)) for name, cell in zip(first, second or first))
-
-
 def read_table(path, chosen=None):
     """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header.
 
@@ -608,21 +599,21 @@ def read_table(path, chosen=None):
         top = [*itertools.islice(filter(str.strip, file), 20)] or ['']
         separator = find_separator(top)
         first, second = [*csv.reader(top, delimiter=separator), [], []][:2]
-        header = [cell.strip() for cell in first] if is_header(first, second) else None
-        names = header or [str(k + 1) for k in range(len(first))]
+        is_header = any(is_text(name) and not (second and is_text(cell)) for name, cell in zip(first, second or first))
+        names = [cell.strip() for cell in first] if is_header else [str(k + 1) for k in range(len(first))]
         wanted = choose_columns(chosen, names)
         file.seek(0)
         reader, values = csv.reader(file, delimiter=separator), array('d')
-        for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), bool(header), None):
+        for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), is_header, None):
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
-            values.extend(cell_value(cells[k]) for k in wanted)
-            for k, value in zip(wanted, values[-len(wanted):]):
-                if not abs(value) < LARGEST:  # also NaN
-                    raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r} holds {cells[k].strip()[:40]!r}'
-                                     ', no finite number in single precision (decimals take a point, thousands nothing); '
+            for k in wanted:
+                values.append(cell_value(cells[k]))
+                if not abs(values[-1]) < LARGEST:  # also NaN
+                    raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
+                                     'no finite number in single precision (decimals take a point, thousands no sign); '
                                      'mend it, or leave the line or, by --columns, the column out')
-    return np.frombuffer(values).reshape(-1, len(wanted) or 1), header and [header[k] for k in wanted]
+    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
 
 
 def choose_columns(chosen, names):
@@ -639,27 +630,16 @@ def choose_columns(chosen, names):
     return indices or list(range(len(names)))
 
 
-def read_array(path):
-    """The array of a .npy, of an .npz the only one or x_train. Raises UsageError."""
-    with open(path, 'rb') as file:
-        content = np.load(file, allow_pickle=False)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            return content
-        for name in content.files:
-            if name == 'x_train' or len(content.files) == 1:
-                return content[name]
-    raise UsageError(f'holds the arrays {content.files[:9]}; give one array, or name it x_train')
-
-
 def as_rows(values, chosen=None):
     """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None.
 
     values: [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError.
     """
+    if np.ma.is_masked(values):
+        raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(values)  # of a matrix, whose products are others
-    if np.ma.is_masked(values) or rows.dtype.kind not in 'buif':
-        raise UsageError('holds masked values; fill them or leave their rows out' if np.ma.is_masked(values) else
-                         f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
+    if rows.dtype.kind not in 'buif':
+        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
     is_image = (rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)) and min(rows.shape[1:3]) > 3
@@ -685,33 +665,35 @@ def find_rows(source, chosen=None):
 
     source: a name, a path or an array. Raises UsageError, and Failure where a data set cannot be fetched.
     """
-    is_array, names = isinstance(source, np.ndarray), None
-    if not is_array and source in DISTRIBUTIONS:
+    rows, names, path = source, None, str(source) if isinstance(source, str) else ''
+    if path in DISTRIBUTIONS:
         return None, None, None
-    if not is_array and source in KERAS_DATASETS:
-        try:
-            source, is_array = getattr(tf.keras.datasets, source).load_data()[0][0], True
-        except Exception as error:  # the downloader raises bare exceptions
-            raise Failure(f'--data {source}: could not be fetched ({" ".join(str(error).split())[:200]}); '
-                          f'give a local copy instead, such as --data {source}.npz') from error
     try:
-        if not is_array and not source.lower().endswith(TABLES + ARRAYS):
+        if path in KERAS_DATASETS:
+            rows = getattr(tf.keras.datasets, path).load_data()[0][0]
+        elif path.lower().endswith(TABLES):
+            (rows, names), chosen = read_table(path, chosen), None
+        elif path.lower().endswith(ARRAYS):
+            with open(path, 'rb') as file:
+                rows = np.load(file, allow_pickle=False)
+                if isinstance(rows, np.lib.npyio.NpzFile):
+                    if len(rows.files) != 1 and 'x_train' not in rows:
+                        raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
+                    rows = rows['x_train' if 'x_train' in rows else rows.files[0]]
+        elif path:
             raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that '
                              f'end in {", ".join(TABLES + ARRAYS)}')
-        if not is_array and source.lower().endswith(TABLES):
-            (rows, names), chosen = read_table(source, chosen), None
-        else:
-            rows = source if is_array else read_array(source)
         rows, image = as_rows(rows, chosen)
         return rows, names, image
-    except OSError as error:
-        reason = f'cannot be read: {error.strerror or error}'
-    except UsageError as error:
-        reason = str(error)
-    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say
-        reason = f'is not a table of numbers: {" ".join(str(error).split())[:200]}'
-        reason += '; save it as UTF-8' if isinstance(error, UnicodeDecodeError) else ''
-    raise UsageError(f'argument --data: {"the array" if is_array else repr(source[:200])} {reason}')
+    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say, or a download
+        said = " ".join(str(error).split())[:200]
+        if path in KERAS_DATASETS:
+            raise Failure(f'--data {path}: could not be fetched ({said}); give a local copy instead, such as --data '
+                          f'{path}.npz') from error
+        reason = (str(error) if isinstance(error, UsageError) else
+                  f'cannot be read: {error.strerror or said}' if isinstance(error, OSError) else
+                  f'is not a table of numbers: {said}' + '; save it as UTF-8'*isinstance(error, UnicodeDecodeError))
+        raise UsageError(f'argument --data: {repr(path[:200]) if path else "the array"} {reason}') from error
 
 
 # ------------------------------------------------------------------------------------- data as a run needs it
@@ -738,12 +720,15 @@ class Affine(NamedTuple):
         return tf.cast(samples, tf.float64)*self.spread + self.shift
 
 
-class Quantile(NamedTuple):
+class Quantile:
     """The networks see each column as a standard normal, through its own distribution function (normal scores)."""
-    n: int              # rows trained on
-    scores: np.ndarray  # [k] the standard normal values of knots at equal distances among these rows in order
-    values: np.ndarray  # [k, dim] what the columns have there, rising
-    steps: np.ndarray   # [dim] does a column come back as its training values alone, or linear between them?
+
+    def __init__(self, rows):
+        self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
+        self.values = np.sort(rows, axis=0)[ranks]  # [k, dim], what the columns have at k knots, equally far apart,
+        self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
+        few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
+        self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks', equal values in the middle of their step."""
@@ -754,53 +739,36 @@ class Quantile(NamedTuple):
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision, within the data's range."""
         k, dim = self.values.shape
-        share = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # of a standard normal that lies below
-        place = tf.clip_by_value((share*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
+        below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # the share of a standard normal
+        place = tf.clip_by_value((below*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
         place = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place), place)
         knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
-        low, high = (tf.gather(self.values.ravel(), (knot + above)*dim + tf.range(dim)) for above in (0, 1))
-        above = place - tf.cast(knot, tf.float64)
-        return tf.clip_by_value((1 - above)*low + above*high, low, high)  # by rounding, it may lie just outside
-
-
-def make_quantile(rows):
-    """The `Quantile` of rows [n, dim]."""
-    ranks = np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
-    scores = np.array([NormalDist().inv_cdf((rank + 0.5)/len(rows)) for rank in ranks])
-    values = np.sort(rows, axis=0)[ranks]
-    few = (np.diff(values, axis=0) > 0).sum(axis=0) < 20
-    return Quantile(len(rows), scores, values, few | (values == np.round(values)).all(axis=0))
+        low, high = (tf.gather(self.values.ravel(), (knot + next)*dim + tf.range(dim)) for next in (0, 1))
+        share = place - tf.cast(knot, tf.float64)
+        return tf.clip_by_value((1 - share)*low + share*high, low, high)  # by rounding, it may lie just outside
 
 
 def normal_inputs(transform, rows):
     """The function (n, rng) -> [n, dim] that draws of these rows for the networks: each column's normal scores, equal
     values in random order, and few rows smoothed.
 
-    Smoothed is a row that is blended with another, sqrt(1 - s^2) times the one and s times the other, which keeps the
-    columns' means, deviations and correlations: the smoothed bootstrap with shrinkage (Silverman 1986), its noise drawn
-    from the rows themselves.
+    A smoothed row is a blend of two, sqrt(1 - s^2) times the one and s times the other, which keeps the columns' means,
+    deviations and correlations: the smoothed bootstrap with shrinkage (Silverman 1986). The share s moves a row about
+    as far as its nearest other row lies, and less where rows are many, for no network learns these by heart.
     """
-    rng, n_rows = np.random.default_rng(0), len(rows)
+    rng, (n_rows, dim) = np.random.default_rng(0), rows.shape
     in_order = np.interp(np.linspace(0, 1, n_rows), np.linspace(0, 1, len(transform.scores)), transform.scores)
     scores = np.empty(rows.shape, np.float32)
     for column, values in zip(scores.T, rows.T):
         column[np.lexsort((rng.random(n_rows), values))] = in_order
-    share = smoothing(scores)
+    some = scores[:FINAL_ROWS].astype(float)
+    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
+    s = np.float32(min(1, math.sqrt(5*dim/n_rows), float(np.median(nearest))/math.sqrt(dim)))
 
     def inputs(n, rng):
         row, other = (rng.random([n, 2])*n_rows).astype(int).T
-        return np.float32(math.sqrt(1 - share**2))*scores[row] + np.float32(share)*scores[other]
+        return np.sqrt(1 - s*s)*scores[row] + s*scores[other]
     return inputs
-
-
-def smoothing(scores):
-    """The share s that rows of normal scores [n, dim] are smoothed by: it moves a row about as far as the nearest other
-    row lies, little along a curve, far where columns are many; less and less of it where rows are, for no network
-    learns these by heart."""
-    n, dim = scores.shape
-    some = scores[:FINAL_ROWS].astype(float)
-    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
-    return min(1, math.sqrt(5*dim/n), float(np.median(nearest))/math.sqrt(dim))
 
 
 @dataclass
@@ -828,9 +796,9 @@ def make_streams(seed):
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    kept, distribution = None, None
     if rows is None:
         distribution = DISTRIBUTIONS[settings['data']]
+        curve, kept = distribution.curve, None
 
         def sample(n, rng):
             return distribution.sample(n, settings['scale'], rng)
@@ -838,16 +806,16 @@ def make_data(settings, rows=None, names=None, image=None):
     else:
         n = 0 if len(rows) < 2*KEPT_ROWS else min(max(KEPT_ROWS, len(rows)//5), MEASURED_ROWS if image else len(rows))
         shuffled = make_streams(settings['seed'])['kept'].permutation(len(rows))
-        reference, kept = rows[shuffled[n:]] if n else rows, rows[shuffled[:n]] if n else None
+        curve, reference, kept = None, rows[shuffled[n:]] if n else rows, rows[shuffled[:n]] if n else None
 
         def sample(n, rng):
             return reference[(rng.random(n)*len(reference)).astype(int)]
-    dim = reference.shape[1]
+    dim, formats = reference.shape[1], '%.9g'
     low, high = reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
         low[:], high[:] = low.min(), high.max()
     if settings['normalize'] == 'quantile':
-        transform = make_quantile(reference)
+        transform = Quantile(reference)
         inputs = normal_inputs(transform, reference)
     else:
         shift, spread = np.zeros(dim), np.ones(dim)
@@ -858,14 +826,12 @@ def make_data(settings, rows=None, names=None, image=None):
 
         def inputs(n, rng):
             return transform.to_networks(sample(n, rng))
-    names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
-    if rows is None:
-        return Data(sample, inputs, names, low, high, transform, curve=distribution.curve)
-    steps, narrow = getattr(transform, 'steps', False), high - low < 1e-6*np.maximum(abs(low), abs(high))
-    whole = steps & (reference == np.round(reference)).all(axis=0)
-    formats = '%.4g' if image else np.select(  # %s: as many digits as tell a number from its neighbours
-        [whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
-    return Data(sample, inputs, names, low, high, transform, formats, None, image, reference, kept)
+    if rows is not None:  # %s: as many digits as tell a number from its neighbours
+        steps, narrow = getattr(transform, 'steps', False), high - low < 1e-6*np.maximum(abs(low), abs(high))
+        whole = steps & (reference == np.round(reference)).all(axis=0)
+        formats = '%.4g' if image else np.select([whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
+    return Data(sample, inputs, names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)]), low, high,
+                transform, formats, curve, image, None if rows is None else reference, kept)
 
 
 def distance_to_kept(data):
@@ -901,14 +867,6 @@ def numbered(folder, pattern):
     return dict(sorted(found.items()))
 
 
-def discard(folder):
-    """Removes the files of the run in a folder, and never what the program did not write."""
-    for pattern in WRITTEN:
-        match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'\d{6,}') + r'(\.tmp)?').fullmatch
-        for path in [path for path in (folder/pattern).parent.glob('*') if match(path.name)]:
-            remove(path)
-
-
 def remove(path):
     """Removes a file or a folder, if there is one."""
     if path.is_dir():
@@ -917,10 +875,17 @@ def remove(path):
         path.unlink(missing_ok=True)
 
 
+def discard(folder):
+    """Removes the files of the run in a folder, and never what the program did not write."""
+    for pattern in WRITTEN:
+        match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'\d{6,}') + r'(\.tmp)?').fullmatch
+        for path in [path for path in (folder/pattern).parent.glob('*') if match(path.name)]:
+            remove(path)
+
+
 @contextlib.contextmanager
 def replacing(path):
-    """Where to write a file or a folder that takes the place of another, by renaming, when it is whole; otherwise it is
-    removed."""
+    """Where to write a file or a folder, which then takes the place of another by renaming; whole, or not at all."""
     new = path.with_name(path.name + '.tmp')
     remove(new)  # as a kill may have left it
     try:
@@ -936,17 +901,13 @@ def replacing(path):
             remove(new)
 
 
-def write_json(path, content):
-    """Writes a JSON file, whole."""
-    with replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write('\n')
-
-
-def write_arrays(path, **arrays):
-    """Writes an .npz, whole."""
+def write_file(path, **content):
+    """Writes a .json or .npz, whole; `read_file` gives its content back."""
     with replacing(path) as new, open(new, 'wb') as file:
-        np.savez(file, **arrays)
+        if path.suffix == '.npz':
+            np.savez(file, **content)
+        else:
+            file.write((json.dumps(content, indent=1, allow_nan=False) + '\n').encode())
 
 
 def append_lines(path, header, lines):
@@ -962,8 +923,7 @@ def reading(path):
         yield
     except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error,
             zipfile.BadZipFile) as error:  # what json, csv, NumPy and zipfile raise
-        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew '
-                      'with --overwrite') from error
+        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite') from error
 
 
 def read_file(path):
@@ -976,9 +936,9 @@ def read_file(path):
         if path.suffix == '.json':
             return dict(json.loads(path.read_text(encoding='utf-8')))
         if path.suffix == '.csv':
-            header, *lines = csv.reader(path.read_text(encoding='utf-8').split('\n')[:-1])
+            header, *lines = [*csv.reader(path.read_text(encoding='utf-8').split('\n')[:-1])] or [[]]
             rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
-            return header, rows.reshape(-1, len(header))
+            return header, rows.reshape(-1, len(header) or 1)
         with np.load(path) as arrays:
             if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
                 raise ValueError('a checksum is wrong')
@@ -1000,7 +960,7 @@ def locked(folder):
 
 # ---------------------------------------------------------------------------------------------------- one run
 
-FORMAT = 3               # of checkpoint.npz; another one is not read
+FORMAT = 2               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
@@ -1029,20 +989,26 @@ def set_weights(sess, values):
              feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
 
 
+def diverged(what, settings):
+    """The Failure of a training that nothing can come of any more."""
+    return Failure(f'{what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate '
+                   f'below {settings["learning_rate"]:g}, --normalize or another --seed')
+
+
 class Run:
     """A run: its data, its networks in the default graph, their session, and how far training has come."""
 
     def __init__(self, folder, settings, data):
         self.folder, self.settings, self.data = folder, settings, data
-        self.streams = make_streams(settings['seed'])
-        self.iteration, self.seconds = 0, 0.   # the next one; what training took so far
-        self.recent = []                       # losses since the last snapshot, arrays [n, 2]
-        self.best = dict(energy_distance=math.inf)  # what --keep best delivers: the nearest snapshot,
-        self.best_weights = {}                 # and its generator's variables by name
+        self.streams, self.states = make_streams(settings['seed']), {}  # states: the streams' at self.iteration
+        self.iteration, self.seconds = 0, 0.        # the next one; what training took so far
+        self.recent = []                            # losses since the last snapshot, arrays [n, 2]
+        self.best = dict(energy_distance=math.inf)  # with --keep best: the nearest snapshot,
+        self.best_weights = {}                      # and its generator's variables by name
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
         self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
-        self.pace = CALL_SECONDS               # seconds an iteration takes, as far as is known; length: most in a call
-        self.bar = None                        # a terminal's progress bar
+        self.pace = CALL_SECONDS                    # seconds an iteration takes, as far as is known
+        self.bar = None                             # a terminal's progress bar
         self.choose_inputs()
 
         tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
@@ -1058,13 +1024,13 @@ class Run:
         in_thread(self.sess.run, tf.global_variables_initializer())  # waits for a cluster's workers
 
     def choose_inputs(self):
-        """What stays the same through the snapshots: real rows X and noise Z to measure with, a plane for D's map and
-        a grid for G's mapping, and the `distance` of samples to real rows. Writes what all pictures need."""
-        data, (dim, noise_dim) = self.data, (len(self.data.names), self.settings['noise_dim'])
-        training, pictured, self.X = (data.sample(n, self.streams[use]) for n, use in (
-            (64 if data.image else 10_000, 'picture'), (64 if data.image else PICTURE_ROWS, 'picture'),
-            (MEASURED_ROWS, 'measures')))
-        self.Z = sample_Z(MEASURED_ROWS, noise_dim, self.streams['measures'])
+        """What stays the same through the snapshots: real rows X and noise Z to measure, a plane for D's map, a grid
+        for G's mapping, the `distance` of samples to real rows with its `levels`, and what all pictures need."""
+        data, dim, noise_dim, streams = self.data, len(self.data.names), self.settings['noise_dim'], self.streams
+        sizes = (64, 64) if data.image else (10_000, PICTURE_ROWS)
+        training, real = (data.sample(n, streams['picture']) for n in sizes)
+        self.X = data.sample(MEASURED_ROWS, streams['measures'])
+        self.Z = sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
         self.distance, self.levels = None, {}
         if data.rows is None:
             self.distance = energy_distance_to(self.X)
@@ -1081,36 +1047,39 @@ class Run:
             self.plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
             grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
             self.grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
-        self.shown = dict(training=training, real=pictured, low=low, high=high, names=data.names, formats=data.formats,
+        self.shown = dict(training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
                           image=data.image or [], noise=self.grid[:, :2], **self.levels)
         if data.kept is not None and not data.image:
             self.shown['kept'] = self.X
 
     def train(self):
         """The training loop, from where the run stands to its end, with its log, its snapshots and its checkpoints."""
-        settings, every = self.settings, self.settings['snapshot_every']
-        train_block = self.block_trainer()
+        train_block, every = self.block_trainer(), self.settings['snapshot_every']
         next_save = time.perf_counter() + CHECKPOINT_EVERY
         with ThreadPoolExecutor(1) as beside:  # draws the next batches, and measures the last snapshot, meanwhile
             batches, measuring = beside.submit(self.draw, self.iteration), beside.submit(bool)  # no snapshot yet
             started = time.perf_counter() - self.seconds
-            while self.iteration < settings['iterations']:
+            while self.iteration < self.settings['iterations']:
                 iteration, (X_batches, Z_batches, states) = self.iteration, batches.result()
                 batches = beside.submit(self.draw, iteration + len(X_batches))
+                calling = time.perf_counter()
                 if iteration % every:
-                    losses = train_block(X_batches, Z_batches)
-                    self.check(losses)
-                    self.recent.append(losses)
+                    losses, seen = train_block(X_batches, Z_batches), None
+                    self.pace = (time.perf_counter() - calling)/len(losses)
                 else:
                     losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
-                    self.check(losses)
+                if not (np.abs(losses) < LARGEST_LOSS).all():
+                    k = int(np.argmin((np.abs(losses) < LARGEST_LOSS).all(axis=1)))
+                    raise diverged(f'iteration {iteration + k}: a loss', self.settings)
+                self.recent.append(losses)
+                if seen:
                     measuring.result()
-                    recent, self.recent = np.concatenate([*self.recent, losses]), []
-                    measuring = beside.submit(self.keep_snapshot, iteration, recent, *seen)
+                    measuring = beside.submit(self.keep_snapshot, iteration, np.concatenate(self.recent), *seen)
+                    self.recent = []
                 self.log(losses)
                 self.iteration, self.states = iteration + len(losses), states
                 self.seconds = time.perf_counter() - started
-                if time.perf_counter() > next_save or self.iteration == settings['iterations']:
+                if time.perf_counter() > next_save or self.iteration == self.settings['iterations']:
                     measuring.result()  # its row, and the best generator, belong to what is saved
                     saving = time.perf_counter()
                     self.save()
@@ -1133,29 +1102,19 @@ class Run:
         """The function (X_batches, Z_batches) -> losses [n, 2] that trains iterations between snapshots: the compiled
         loop, or the tutorial's own way under --step-by-step."""
         settings, steps = self.settings, (self.settings['d_steps'], self.settings['g_steps'])
-
-        def one_by_one(X_batches, Z_batches):
-            return np.array([train_iteration(self.sess, self.gan, *batches, *steps)[:2]
-                             for batches in zip(X_batches, Z_batches)], float)
-        run_loop = one_by_one
-        if not settings['step_by_step']:
-            workers = len(self.cluster.jobs['worker']) if self.cluster else 0
-            compute = functools.partial(worker_gradients, workers) if workers else loss_and_gradients
-            run_loop = functools.partial(build_loop(
-                *self.optimizers, self.length, settings['batch_size'], *steps, jit_compile=not workers,
-                compute=compute, penalty=settings['penalty'], **self.networks), self.sess)
-            if workers:
-                run_loop = functools.partial(in_thread, run_loop, seconds=TIMEOUT)
-            else:
-                with silence():
-                    run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
-
-        def train_block(*batches):
-            calling = time.perf_counter()
-            losses = run_loop(*batches)
-            self.pace = (time.perf_counter() - calling)/len(losses)
-            return losses
-        return train_block
+        if settings['step_by_step']:
+            return lambda X_batches, Z_batches: np.array([train_iteration(self.sess, self.gan, *batches, *steps)[:2]
+                                                          for batches in zip(X_batches, Z_batches)], float)
+        workers = len(self.cluster.jobs['worker']) if self.cluster else 0
+        compute = functools.partial(worker_gradients, workers) if workers else loss_and_gradients
+        run_loop = functools.partial(build_loop(
+            *self.optimizers, self.length, settings['batch_size'], *steps, jit_compile=not workers, compute=compute,
+            penalty=settings['penalty'], **self.networks), self.sess)
+        if workers:
+            return functools.partial(in_thread, run_loop, seconds=TIMEOUT)
+        with silence():
+            run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+        return run_loop
 
     def snapshot(self, X_batch, Z_batch):
         """An iteration step by step, with what its pictures and measures are made from.
@@ -1176,33 +1135,23 @@ class Run:
         arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
                       decision=r_D[n:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
         weights = sess.run(self.generator) if settings['keep'] == 'best' else None
-        return (np.array([[dloss, gloss]], float), arrays, (r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()),
-                samples[:MEASURED_ROWS], weights)
+        answers = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
+        return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS], weights
 
     @np.errstate(all='ignore')  # each thread has its own
     def keep_snapshot(self, iteration, losses, arrays, answers, samples, weights):
-        """Writes a snapshot's file and its row of metrics.csv, and remembers its generator if it is the best so far.
-        losses: [n, 2] since the last snapshot."""
-        write_arrays(self.folder/(SNAPSHOT % iteration), **arrays)
+        """Writes a snapshot's file, its row of metrics.csv and TensorBoard's, and remembers its generator if it is the
+        best so far. losses: [n, 2] since the last snapshot."""
+        write_file(self.folder/(SNAPSHOT % iteration), **arrays)
         measured = sample_measures(samples, self.data, self.distance)
         row = metrics_row(iteration, losses, answers, arrays['features'], measured)
         append_lines(self.folder/'metrics.csv', ','.join(row),
                      [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
-        add_event(self.events, row)
+        write_event(self.events, step=iteration, summary=tf.Summary(value=[
+            tf.Summary.Value(tag=name, simple_value=value) for name, value in [*row.items()][1:] if value is not None]))
         distance = measured['energy_distance']
         if weights and distance is not None and distance < self.best['energy_distance']:
             self.best, self.best_weights = dict(iteration=iteration, energy_distance=distance), weights
-
-    def check(self, losses):
-        """Raises Failure where a loss is beyond all bounds: nothing can come of such a training any more."""
-        for k, which in np.argwhere(~(np.abs(losses) < LARGEST_LOSS)).tolist():
-            raise self.diverged(self.iteration + k, ('the discriminator loss', 'the generator loss')[which])
-
-    def diverged(self, iteration, what):
-        """The Failure of a training in which something is not finite, or nearly so."""
-        return Failure(f'iteration {iteration}: {what} is not finite or beyond {LARGEST_LOSS:g}; start anew by '
-                       f'--overwrite with --learning-rate below {self.settings["learning_rate"]:g}, --normalize or '
-                       'another --seed')
 
     def log(self, losses):
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
@@ -1217,16 +1166,13 @@ class Run:
         elif self.iteration % self.settings['snapshot_every'] and on_terminal():  # a first block has shown the pace
             self.bar = tf.keras.utils.Progbar(self.settings['iterations'] - rows[-1][0] - 1, unit_name='iteration')
 
-    # ---- checkpoints and results
-
     def save(self):
-        """Saves all that going on needs, in one file. Raises Failure, and saves nothing, where a weight is not finite.
-        """
+        """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
         weights = self.sess.run(self.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
-            raise self.diverged(self.iteration, 'a weight')
+            raise diverged(f'iteration {self.iteration}: a weight', self.settings)
         state = dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds, best=self.best, streams=self.states)
-        write_arrays(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
+        write_file(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
                      recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
                      **{f'best/{name}': value for name, value in self.best_weights.items()})
 
@@ -1242,8 +1188,7 @@ class Run:
                     raise Failure(f'{path} is of another version of this program, whose format is not {FORMAT}')
                 for use, position in state.pop('streams').items():
                     self.streams[use].bit_generator.state = position
-                best = [name for name in arrays if name.startswith('best/')]
-                self.best_weights = {name[len('best/'):]: arrays.pop(name) for name in best}
+                self.best_weights = {name[5:]: arrays.pop(name) for name in [*arrays] if name.startswith('best/')}
                 self.recent = [arrays.pop('recent')]
                 set_weights(self.sess, arrays)
                 vars(self).update(state)
@@ -1256,19 +1201,17 @@ class Run:
         for path, end in ends.items():
             os.truncate(path, end)
         remove(self.folder/'summary.json')
-        write_json(self.folder/'settings.json', self.settings)  # not before it is known that the run can go on
+        write_file(self.folder/'settings.json', **self.settings)  # not before it is known that the run can go on
         say(f'Going on from iteration {self.iteration}.' if arrays else 'Nothing was saved: starting from iteration 0.')
 
     def finish(self):
-        """Delivers the generator with its samples, and writes and returns the summary, with the samples."""
-        weights = self.best_weights or self.sess.run(self.generator)
-        save_model(self.folder, self.settings, self.data, weights)
+        """Delivers the generator with its samples, writes the summary and returns it, with the samples."""
+        save_model(self.folder, self.settings, self.data, self.best_weights or self.sess.run(self.generator))
         samples = write_samples(self.folder, self.settings, FINAL_ROWS)
         header, rows = read_file(self.folder/'metrics.csv')
         columns = dict(zip(header, rows.T))
         final = sample_measures(samples[:MEASURED_ROWS], self.data, self.distance)
-        if self.data.kept is not None:
-            final.update(self.levels)
+        final.update(self.levels if self.data.kept is not None else {})
         claims = check_claims(columns, final)
         summary = dict(
             claims=claims, final=final, verdict=verdict(final), settings=self.settings,
@@ -1276,7 +1219,7 @@ class Run:
             seconds=dict(training=self.seconds),
             versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
             delivered_iteration=self.best.get('iteration', self.iteration - 1))
-        write_json(self.folder/'summary.json', summary)
+        write_file(self.folder/'summary.json', **summary)
         return dict(summary, samples=samples)
 
 
@@ -1306,25 +1249,10 @@ def write_samples(folder, settings, n):
     return rows[:n - first]
 
 
-def event_writer(folder, iteration):
-    """Begins a file of TensorBoard's: at iteration 0 with the default graph, later with the mark by which TensorBoard
-    drops what earlier files have from there on."""
-    (folder/'tensorboard').mkdir(exist_ok=True)
-    # not tf.summary.FileWriter, which writes in a thread of its own, whose errors come late and with a traceback
-    writer = tf.io.TFRecordWriter(str(folder/f'tensorboard/events.out.tfevents.{time.time():.6f}'))
-    begin = dict(step=iteration, session_log=tf.SessionLog(status=tf.SessionLog.START)) if iteration else dict(
-        graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
-    for event in tf.Event(file_version='brain.Event:2'), tf.Event(wall_time=time.time(), **begin):
-        writer.write(event.SerializeToString())
-    return writer
-
-
-def add_event(writer, row):
-    """A row of metrics.csv as scalars of TensorBoard."""
-    values = [tf.Summary.Value(tag=name, simple_value=value) for name, value in row.items()
-              if value is not None and name != 'Iteration']
-    event = tf.Event(wall_time=time.time(), step=int(row['Iteration']), summary=tf.Summary(value=values))
-    writer.write(event.SerializeToString())
+def write_event(writer, **event):
+    """One of TensorBoard's events, at once: tf.summary.FileWriter would write in a thread of its own, whose errors come
+    late and with a traceback."""
+    writer.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
     writer.flush()
 
 
@@ -1333,7 +1261,7 @@ def train_run(folder, settings, data, resuming=False):
     samples."""
     if not resuming:
         discard(folder)
-        write_json(folder/'settings.json', settings)
+        write_file(folder/'settings.json', **settings)
     try:
         with tf.Graph().as_default(), contextlib.ExitStack() as stack:
             run = Run(folder, settings, data)
@@ -1342,9 +1270,15 @@ def train_run(folder, settings, data, resuming=False):
             describe(run)
             if resuming:
                 run.restore()
-            run.events = event_writer(folder, run.iteration)
-            (folder/'snapshots').mkdir(exist_ok=True)
-            write_arrays(folder/'snapshots/data.npz', **run.shown)
+            for name in 'tensorboard', 'snapshots':
+                (folder/name).mkdir(exist_ok=True)
+            run.events = tf.io.TFRecordWriter(str(folder/f'tensorboard/events.out.tfevents.{time.time():.6f}'))
+            write_event(run.events, file_version='brain.Event:2')
+            if run.iteration:  # by this mark TensorBoard drops what earlier files have from there on
+                write_event(run.events, step=run.iteration, session_log=tf.SessionLog(status=tf.SessionLog.START))
+            else:
+                write_event(run.events, graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
+            write_file(folder/'snapshots/data.npz', **run.shown)
             drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
             run.train()
             summary = run.finish()
@@ -1385,15 +1319,14 @@ TIMEOUT = 60  # seconds that workers have for a block of iterations
 
 
 class Cluster(NamedTuple):
-    """What TF_CONFIG says: the addresses HOST:PORT of the jobs 'chief' and 'worker', and this process's place there."""
+    """What TF_CONFIG says: addresses HOST:PORT of each job, 'chief' and 'worker', and this process's place there."""
     jobs: dict
     task: str
     index: int
 
 
 def read_cluster(batch_size=None):
-    """The `Cluster` of TF_CONFIG, None without workers. Raises UsageError where it is malformed, or the batch does not
-    divide."""
+    """The `Cluster` of TF_CONFIG, None without workers. Raises UsageError where it is malformed or the batch uneven."""
     text = os.environ.get('TF_CONFIG') or '{}'
     try:
         config = json.loads(text)
@@ -1403,38 +1336,35 @@ def read_cluster(batch_size=None):
     if isinstance(jobs, dict) and not jobs.get('worker'):
         return None
     if isinstance(jobs, dict) and isinstance(task, dict):
-        hosts = {job: jobs.get(job) for job in ('chief', 'worker')}
-        addresses = all(isinstance(each, list) and all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in each)
-                        for each in hosts.values())
-        kind, index, n = task.get('type'), task.get('index', 0), len(jobs['worker'])
-        if addresses and len(hosts['chief']) == 1 and kind in [*hosts] and index in range(len(hosts[kind])):
+        jobs = {job: jobs.get(job) for job in ('chief', 'worker')}
+        well_formed = all(isinstance(hosts, list) and all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in hosts)
+                          for hosts in jobs.values()) and len(jobs['chief']) == 1
+        kind, index = task.get('type'), task.get('index', 0)
+        if well_formed and kind in ['chief', 'worker'] and index in range(len(jobs[kind])):
+            n = len(jobs['worker'])
             if batch_size and batch_size % n:
                 raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
                                  f'{max(1, round(batch_size/n))*n}')
-            return Cluster(hosts, kind, index)
+            return Cluster(jobs, kind, index)
     raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, each '
                      'HOST:PORT, and a task of it; correct it, or unset it')
 
 
 @functools.lru_cache  # a process has one server, and has it to its end
 def serve():
-    """Starts and returns TensorFlow's server of this process."""
+    """Starts TensorFlow's server of this process; returns a chief's, stays with a worker's until a signal ends it."""
     jobs, task, index = read_cluster()
     try:
-        return tf.train.Server(jobs, task, index)
+        server = tf.train.Server(jobs, task, index)
     except tf.errors.OpError as error:
-        raise Failure(f'TF_CONFIG: {jobs[task][index]}: {error.message[:200]}; give a free port of this '
-                      'machine') from error
-
-
-def work():
-    """A worker of a cluster: serves until a signal ends it."""
-    serve()
-    for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    with silence():
-        while True:  # in Server.join Python would answer no signal, in one long sleep none that another thread took
-            time.sleep(1)
+        raise Failure(f'TF_CONFIG: {jobs[task][index]}: {error.message[:200]}; give another, free address') from error
+    if task == 'worker':
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+        with silence():
+            while True:  # in Server.join no signal is answered, in one long sleep none that another thread took
+                time.sleep(1)
+    return server
 
 
 def in_thread(function, *arguments, seconds=None):
@@ -1480,7 +1410,7 @@ def run_command(argv, array=None):
     if it trained."""
     options, cluster = parse(argv), read_cluster()
     if cluster and cluster.task == 'worker':
-        return work()
+        return serve()
     folder = Path(options['output'])
     if options['resume'] or options['sample']:
         return go_on(folder, argv, array)
@@ -1582,22 +1512,21 @@ def say(line, bar=None, file=None):
 
 
 def describe(run):
-    """Prints what runs."""
+    """Prints what runs: the settings that were chosen for such data, then the others."""
     settings, data = run.settings, run.data
-    say(f'Data        {settings["data"]}, {len(data.names)} columns')
-    if data.rows is not None:
-        kept = (f'{len(data.kept)} are kept back to judge by' if data.kept is not None else
-                'too few to keep any back: quality cannot be judged, the last generator is delivered')
-        say(f'Rows        {len(data.rows)} to train on; {kept}')
-    counts = [sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
-              ('Generator', 'Discriminator')]
-    say('Networks    generator of {} parameters, discriminator of {}'.format(*counts))
+    rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, ' + (
+        'too few to keep any back: quality cannot be judged, the last generator is delivered' if data.kept is None else
+        f'{len(data.kept)} kept back to judge by')
+    say(f'Data        {settings["data"]}, {len(data.names)} columns{rows}')
+    G, D = (sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
+            ('Generator', 'Discriminator'))
+    say(f'Networks    generator of {G} parameters, discriminator of {D}')
     flags = {name: ' '.join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()
              if name not in ('data', 'columns', 'fingerprint', 'suited') and value not in (None, False)}
-    for title, names in ('Chosen', settings['suited']), ('Settings', flags.keys() - settings['suited']):
-        chosen = ', '.join(f'{name.replace("_", "-")} {flags[name]}' for name in flags if name in names)
-        if chosen:
-            say(f'{title:<12}{chosen}' + ' (for such data)'*(title == 'Chosen'))
+    for title, names in ('For such data', settings['suited']), ('Settings', flags.keys() - settings['suited']):
+        if names:
+            listed = ', '.join(f'{name.replace("_", "-")} {flags[name]}' for name in flags if name in names)
+            say(f'{title:<14}{listed}')
     if settings['pictures'] == 'all' and len(data.names) != 2:
         say('Pictures    without decision and mapping, which need data of two columns')
     say(f'Output      {run.folder}')
@@ -1605,10 +1534,9 @@ def describe(run):
 
 def report(folder, summary, drawing):
     """Prints what came out and where it is."""
-    final = {name.replace('_', ' '): value for name, value in summary['final'].items() if value is not None}
+    final = ', '.join(f'{name.replace("_", " ")} {x:.4g}' for name, x in summary['final'].items() if x is not None)
     if final:
-        say('Samples     ' + ', '.join(f'{name} {value:.4g}' for name, value in final.items())
-            + f' (generator of iteration {summary["delivered_iteration"]})')
+        say(f'Samples     {final} (generator of iteration {summary["delivered_iteration"]})')
     say(f'Training    {summary["seconds"]["training"]:.1f} s')
     for claim in summary['claims'].values():
         figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
@@ -1620,30 +1548,21 @@ def report(folder, summary, drawing):
             say(f'{title:<12}{sentence}')
     if drawing:
         say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
-        if drawing.returncode:
-            say(f'Some pictures are missing; draw them by: python plotting.py {folder}', file=sys.stderr)
+    if drawing and drawing.returncode:
+        say(f'Some pictures are missing; draw them by: python plotting.py {folder}', file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------- command line
 
-class Parser(argparse.ArgumentParser):
-    """Raises UsageError where argparse would end the process, which would end a notebook's too."""
-    def error(self, message):
-        raise UsageError(message)
-
-
 def number(kind, low, high, metavar='N'):
     """The arguments for argparse of a number, int or float, from low to high."""
     def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            whole, form = ('whole ', 'd') if kind is int else ('', 'g')
-            raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {whole}number from {low:{form}} to '
-                                             f'{high:{form}}')
-        return value
+        with contextlib.suppress(ValueError):
+            if low <= kind(text) <= high:
+                return kind(text)
+        whole, form = ('whole ', 'd') if kind is int else ('', 'g')
+        raise argparse.ArgumentTypeError(
+            f'{text} is not allowed; give a {whole}number from {low:{form}} to {high:{form}}')
     return dict(type=convert, metavar=metavar)
 
 
@@ -1653,32 +1572,29 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
     'data': [
         ('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
          f'{", ".join(TABLES + ARRAYS)}', dict(metavar='NAME or FILE')),
-        ('--columns', None, 'the columns of your table to learn, by name or by number from 1',
-         dict(nargs='+', metavar='NAME')),
+        ('--columns', None, 'which of your table to learn, by name or number from 1', dict(nargs='+', metavar='NAME')),
         ('--scale', 100., 'width of the x range of the curves', number(float, 1e-6, 1e6, 'WIDTH')),
         ('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
          'each a standard normal through its own distribution function; all data but quadratic switch it on',
          dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
-        ('--no-normalize', None, 'the networks see data as they are',
-         dict(action='store_const', const=None, dest='normalize'))],
+        ('--no-normalize', None, 'data as they are', dict(action='store_const', const=None, dest='normalize'))],
     'networks': [
         ('--hidden', [16, 16], 'units of each hidden layer, in both networks', dict(WIDTH, nargs='+')),
         ('--activation', 'leaky_relu', 'of the hidden layers', dict(choices=ACTIVATIONS)),
         ('--layer', 'dense', 'kind of hidden layer', dict(choices=LAYERS)),
-        ('--output-mapping', 'linear', "of the generator's last layer; tanh is over the data's range",
+        ('--output-mapping', 'linear', "of the generator's last layer; others are onto the data's range",
          dict(choices=OUTPUT_MAPPINGS)),
         ('--noise-dim', 2, 'width of the noise Z', WIDTH)],
     'training': [
-        ('--iterations', 100001, 'how often both networks are updated; the last one has its pictures too if it is one '
-         'more than a multiple of --snapshot-every', EVERY),
+        ('--iterations', 100001, 'how often both networks are updated; one more than a multiple of --snapshot-every '
+         'gives the last a snapshot too', EVERY),
         ('--batch-size', 256, 'real samples, and noise vectors, in an iteration', number(int, 1, 10**5)),
         ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
         ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
         ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
-        ('--penalty', 0., 'R1 gradient penalty of the discriminator; own tables and images have theirs',
-         number(float, 0, 1e6, 'GAMMA')),
-        ('--keep', 'last', 'which generator is delivered: that of the last iteration, or that of the best snapshot, '
-         'whose samples lie nearest to real ones; best for own tables and images', dict(choices=('last', 'best'))),
+        ('--penalty', 0., 'R1 gradient penalty of the discriminator', number(float, 0, 1e6, 'GAMMA')),
+        ('--keep', 'last', 'the generator that a run delivers: of its last iteration, or of its best snapshot, whose '
+         'samples are nearest to real ones', dict(choices=('last', 'best'))),
         ('--seed', 0, 'fixes everything random', number(int, 0, 2**32 - 1)),
         ('--step-by-step', False, 'train as the tutorial does, one sess.run a step', SWITCH)],
     'what is reported': [
@@ -1695,32 +1611,27 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
 }
 
 
-def make_parser():
-    """The command line's parser, of all FLAGS."""
-    parser = Parser('gan_quadratic.py', description=(__doc__ or '').split('\n\nRead')[0], allow_abbrev=False,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
-    for title, flags in FLAGS.items():
-        section = parser.add_argument_group(title)
-        if title.endswith('one of'):
-            section = section.add_mutually_exclusive_group()
-        for name, default, meaning, options in flags:
-            shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            meaning += '' if default is None or default is False else f' (default: {shown})'
-            section.add_argument(name, default=default, help=meaning, **options)
-    return parser
-
-
 def parse(argv, **suited):
     """Every option by its name: as given in argv, or else as `suited`, or else its default. Raises UsageError."""
-    parser = make_parser()
+    def error(message):  # argparse would end the process, which would end a notebook's too
+        raise UsageError(message)
+    parser = argparse.ArgumentParser('gan_quadratic.py', description=(__doc__ or '').split('\n\nRead')[0],
+                                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = error
+    for title, flags in FLAGS.items():
+        section = parser.add_argument_group(title)
+        section = section.add_mutually_exclusive_group() if title.endswith('one of') else section
+        for name, default, meaning, arguments in flags:
+            shown = ' '.join(map(str, default)) if isinstance(default, list) else default
+            section.add_argument(name, default=default, **arguments, help=meaning + (
+                '' if default is None or default is False else f' (default: {shown})'))
     parser.set_defaults(**suited)
     options = vars(parser.parse_args(argv))
     data, builtin = f'--data {options["data"]}', DISTRIBUTIONS.get(options['data'])
-    for one, other, clash in (
-            ('--columns', data, options['columns'] and options['data'] in BUILT_IN),
-            ('--scale', data, options['scale'] != 100 and not (builtin and builtin.scaled)),
-            ('--activation', '--layer maxout',
-             options['layer'] == 'maxout' and options['activation'] != 'leaky_relu')):
+    maxout = options['layer'] == 'maxout' and options['activation'] != 'leaky_relu'
+    for one, other, clash in (('--columns', data, options['columns'] and options['data'] in BUILT_IN),
+                              ('--scale', data, options['scale'] != 100 and not (builtin and builtin.scaled)),
+                              ('--activation', '--layer maxout', maxout)):
         if clash:
             raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
     if not options['output'].strip():
