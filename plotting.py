@@ -179,11 +179,10 @@ def samples(figure, data):
 
 
 def transformed_features(step, figure, data, ax=None):
-    """The feature space h3 of real and of generated samples, before and after the update of network `step`; on axes
-    that are given, the centers alone. The axes follow the four series: they are of shares of their length, and the
-    numbers at their ends are texts, for ticks that move would cost more than all else there. The function that is
-    returned returns what it draws, [4, n, 2]."""
-    centers, ax = ax is not None, ax or figure.add_subplot()
+    """The feature space h3 of both kinds of samples around the update of network `step`; on axes that are given, the
+    centers alone. The axes follow the four series: they are of shares of their length, and the numbers at their ends
+    are texts, as ticks that move take too long. The function that is returned returns what it draws, [4, n, 2]."""
+    centers, ax = bool(ax), ax or figure.add_subplot()
     ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel='feature 1', ylabel='feature 2')
     write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9, **ANIMATED)
     numbers = [*(write((k, 0), (0, -6), ha=('left', 'right')[k], va='top') for k in (0, 1)),
@@ -193,8 +192,8 @@ def transformed_features(step, figure, data, ax=None):
     figure.legend(**LEGEND)
 
     def update(shot):
-        around = dict(D=slice(0, 2), G=slice(1, 3))[step]  # a snapshot has them before D's step, after it, after G's
-        clouds = shot['features'][around].astype(float).swapaxes(0, 1).reshape(4, -1, 2)
+        first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
+        clouds = shot['features'][first:first + 2].astype(float).swapaxes(0, 1).reshape(4, -1, 2)
         if centers:
             clouds = clouds.mean(axis=1, keepdims=True)
         low, high = np.transpose([round_ends(*ends) for ends in np.quantile(clouds, (0, 1), axis=(0, 1)).T])
@@ -272,11 +271,6 @@ def mapping(figure, data):
 # ------------------------------------------------------------------------------------- pictures of the whole run
 # Each function draws a figure from the numbers in the folder, or returns None where there are none yet.
 
-def read_table(path):
-    """Header and rows [n, columns] of a CSV of the run; no rows where it is not there yet."""
-    return read_file(path) or ([], np.empty([0, 1]))
-
-
 def training_data(folder, data):
     """What is to be learned."""
     figure = new_figure()
@@ -293,7 +287,7 @@ BALANCE = (2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)  # D
 
 def training_loss(folder, data):
     """Both losses of the log and their running means, with the values that they come to in equilibrium."""
-    rows = read_table(folder/'loss_logs.csv')[1]
+    _, rows = read_file(folder/'loss_logs.csv') or ([], [])
     if not len(rows):
         return None
     figure = new_figure(7.4, 4.8)
@@ -365,7 +359,7 @@ def draw_panel(ax, panel, columns, data):
 
 def metrics(folder, data):
     """The columns of metrics.csv in small panels, three in a line."""
-    header, rows = read_table(folder/'metrics.csv')
+    header, rows = read_file(folder/'metrics.csv') or ([], [])
     if not len(rows):
         return None
     columns = dict(zip(header, rows.T))
@@ -384,8 +378,8 @@ def table_columns(folder, data, most=12):
     """Of a user's table: each column's share of rows below a value, real and generated, and their correlations."""
     if len(data['image']) or data['built_in'] or not (folder/'generated_samples.csv').exists():
         return None
-    generated = read_table(folder/'generated_samples.csv')[1]
-    of_real, real = ('rows kept back', data['kept']) if 'kept' in data else ('training rows', data['training'])
+    _, generated = read_file(folder/'generated_samples.csv')
+    kept, real = ('rows kept back', data['kept']) if 'kept' in data else ('training rows', data['training'])
     dim, shown = real.shape[1], min(real.shape[1], most)
     lines = math.ceil(shown/4)
     heights = [2.2*lines, 4] if dim > 1 else [2.7]
@@ -397,7 +391,7 @@ def table_columns(folder, data, most=12):
         ax = above.add_subplot(lines, 4, k + 1, ylim=(-0.03, 1.03))
         ax.set_title(short(data['names'][k]), fontsize=9)
         ax.tick_params(labelsize=7)
-        for rows, color, name, width in (real, REAL, f'{of_real} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
+        for rows, color, name, width in (real, REAL, f'{kept} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
             ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=color,
                     linewidth=width, label=None if k else name)
         scale_axis(ax, 'x', np.concatenate([real[:, k], generated[:, k]]), 4)
@@ -406,7 +400,7 @@ def table_columns(folder, data, most=12):
         tables = [np.nan_to_num(np.corrcoef(rows[:, :shown].T)) for rows in (real, generated)]
         axes = part.subplots(1, 3, subplot_kw=dict(xticks=[], yticks=[]))
         for ax, table, title in zip(axes, (*tables, tables[1] - tables[0]),
-                                    (f'Correlations, {of_real}', 'generated', 'generated minus real')):
+                                    (f'Correlations, {kept}', 'generated', 'generated minus real')):
             image = ax.imshow(table, cmap=BETWEEN, vmin=-1, vmax=1)
             ax.set_title(title)
         axes[0].set_yticks(range(shown), [short(name, 14) for name in data['names'][:shown]], fontsize=7)
@@ -418,43 +412,40 @@ def table_columns(folder, data, most=12):
 
 class Kind(NamedTuple):
     """A kind of picture: one of each snapshot, or where it has no GIF one of the whole run."""
-    draw: Callable          # (figure, data) -> the function that updates the figure, or (folder, data) -> a figure
-    look: str               # what to look for, on the page
+    draw: Callable   # (figure, data) -> the function that updates the figure, or (folder, data) -> a figure
     title: str = ''
     gif: str = ''
-    which: str = 'article'  # the set of --pictures that it belongs to
-    planar: bool = False    # only of data of two columns?
+    which: str = ''  # the set of --pictures that it belongs to
+    planar: bool = False  # only of data of two columns?
+    look: str = ''   # what to look for, on the page
 
 
 PICTURES = {
     'iterations/iteration_%06d.png': Kind(
-        samples, 'Do the orange points lie where the blue rings do, reach all of them, and gather as they do?',
-        'Samples', 'iterations.gif'),
+        samples, 'Samples', 'iterations.gif', 'article', False,
+        'Do the orange points lie where the blue rings do, reach all of them, and gather as they do?'),
     'features/feature_transform_%06d.png': Kind(
-        partial(transformed_features, 'G'),
-        'Every blue ring keeps its dot: an update of G moves no real feature. In time the clouds mix.',
-        'Transformed Features', 'feature_transform.gif'),
+        partial(transformed_features, 'G'), 'Transformed Features', 'feature_transform.gif', 'article', False,
+        'Every blue ring keeps its dot: an update of G moves no real feature. In time the clouds mix.'),
     'features/feature_transform_centroid_%06d.png': Kind(
-        partial(centroids, 'G'),
-        'Right: the orange square lies on the dashed line where G moved the generated centroid toward the real one.',
-        'Centroid of Transformed Features', 'feature_transform_centroid.gif'),
+        partial(centroids, 'G'), 'Centroid of Transformed Features', 'feature_transform_centroid.gif', 'article', False,
+        'Right: the orange square lies on the dashed line where G moved the generated centroid toward the real one.'),
     'features/d_step_transform_%06d.png': Kind(
-        partial(transformed_features, 'D'),
-        'An update of D moves both clouds, for D changes its own features; it wants them on either side of a line.',
-        'Transformed Features, D step,', 'd_step_transform.gif', 'all'),
+        partial(transformed_features, 'D'), 'Transformed Features, D step,', 'd_step_transform.gif', 'all', False,
+        'An update of D moves both clouds, for D changes its own features; it wants them on either side of a line.'),
     'features/d_step_centroid_%06d.png': Kind(
-        partial(centroids, 'D'), 'Right: both centroids move; D wants a line between them, not distance.',
-        'Centroid of Transformed Features, D step,', 'd_step_centroid.gif', 'all'),
+        partial(centroids, 'D'), 'Centroid of Transformed Features, D step,', 'd_step_centroid.gif', 'all', False,
+        'Right: both centroids move; D wants a line between them, not distance.'),
     'discriminator/decision_%06d.png': Kind(
-        decision, 'Blue where D believes, orange where it does not, a line where it cannot tell; in the end all is pale.',
-        'Discriminator', 'decision.gif', 'all', planar=True),
+        decision, 'Discriminator', 'decision.gif', 'all', True,
+        'Blue where D believes, orange where it does not, a line where it cannot tell; in the end all is pale.'),
     'generator/mapping_%06d.png': Kind(
-        mapping, 'How G bends and folds a sheet of noise until it lies where the data are; dark patches lie on each other.',
-        'Generator', 'mapping.gif', 'all', planar=True),
-    'training_data.png': Kind(training_data, 'What the generator is to learn.'),
-    'training_loss.png': Kind(training_loss, 'Do both losses come to their dashed lines and stay there?'),
-    'metrics.png': Kind(metrics, 'Does each curve come to its dashed line, and those without one come down?'),
-    'columns.png': Kind(table_columns, 'Does each orange curve lie on the blue one? Is the third square pale?'),
+        mapping, 'Generator', 'mapping.gif', 'all', True,
+        'How G bends and folds a sheet of noise until it lies where the data are; dark patches lie on each other.'),
+    'training_data.png': Kind(training_data, look='What the generator is to learn.'),
+    'training_loss.png': Kind(training_loss, look='Do both losses come to their dashed lines and stay there?'),
+    'metrics.png': Kind(metrics, look='Does each curve come to its dashed line, and those without one come down?'),
+    'columns.png': Kind(table_columns, look='Does each orange curve lie on the blue one? Is the third square pale?'),
 }
 FRAMES = {name: kind for name, kind in PICTURES.items() if kind.gif}
 ONCE = {name: kind for name, kind in PICTURES.items() if not kind.gif}
@@ -478,9 +469,8 @@ def write_png(figure, path):
 
 
 def painter(data, kind):
-    """Prepares a figure that is drawn again and again: what stands still once, for text costs far more than points, and
-    only animated artists each time (matplotlib calls it blitting). Returns the function that writes a snapshot's PNG.
-    """
+    """Prepares a figure for blitting: what stands still is drawn once, for text costs far more than points, and only
+    animated artists each time. Returns the function that writes a snapshot's PNG."""
     figure = new_figure()
     title = figure.suptitle(kind.title, **ANIMATED)
     update = kind.draw(figure, data)
@@ -491,8 +481,8 @@ def painter(data, kind):
         title.set_text(f'{kind.title} at Iteration {iteration}')
         update(shot)
         figure.canvas.restore_region(still)
-        artists = [*figure.texts, *(artist for ax in figure.axes for artist in ax.get_children())]
-        for artist in sorted((artist for artist in artists if artist.get_animated()), key=lambda artist: artist.zorder):
+        artists = figure.findobj(lambda artist: artist.get_animated())
+        for artist in sorted(artists, key=lambda artist: artist.zorder):
             figure.draw_artist(artist)
         write_png(figure, path)
     return paint
@@ -513,8 +503,7 @@ def write_gif(paths, path, longest=20):
 
 PAGE = r"""<!doctype html>
 <html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title data-text="title"></title>
 <style>
@@ -626,17 +615,10 @@ def rounded(x):
     return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
 
 
-def claim_row(claim):
-    """What the page shows of an entry of summary.json's claims."""
-    figures = [f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()]
-    return ({True: '✓ holds', False: 'not so', None: 'undefined'}[claim['holds']], claim['claim'],
-            '; '.join(figures + ([claim['finding']] if claim.get('finding') else [])))
-
-
 def page_numbers(run):
-    """All that the page shows, of the snapshots whose pictures are drawn; None as long as there are none."""
-    folder, settings, names = run.folder, run.settings, run.data['names']
-    header, rows = read_table(folder/'metrics.csv')
+    """What the page shows, of the snapshots whose pictures are drawn; None as long as there are none."""
+    folder, names = run.folder, run.data['names']
+    header, rows = read_file(folder/'metrics.csv') or ([], [])
     rows = [row for row in rows if row[0] in run.done]
     if not rows or not run.painters:
         return None
@@ -644,20 +626,22 @@ def page_numbers(run):
         'The run is not finished; load this page again to see what is new.'))
     about = ['hidden layers of {0} units ({layer}, {activation}), noise of {noise_dim}, {iterations} iterations of '
              '{d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, seed {seed}'.format(
-                 ' '.join(map(str, settings['hidden'])), **settings),
+                 ' '.join(map(str, run.settings['hidden'])), **run.settings),
              *(f'{name} {version}' for name, version in summary['versions'].items()),
              *(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()),
              'columns ' + ', '.join(names[:40]) + ', …'*(len(names) > 40)]
     files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
              *(kind.gif for kind in FRAMES.values()))
     return dict(
-        title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about),
+        title=f'A GAN learns {Path(run.settings["data"]).name}', about='; '.join(about),
         iterations=[int(row[0]) for row in rows],
         kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in run.painters],
         measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
         levels=[rounded(run.data.get(name, math.nan)) for name in ('floor', 'shuffled')],
         state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)),
-        claims=[claim_row(claim) for claim in summary['claims'].values()],
+        claims=[({True: '✓ holds', False: 'not so', None: 'undefined'}[claim['holds']], claim['claim'], '; '.join(
+            [f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()]
+            + ([claim['finding']] if claim.get('finding') else []))) for claim in summary['claims'].values()],
         final=[(name.replace('_', ' '), rounded(x)) for name, x in summary['final'].items()],
         pictures=[(name, kind.look) for name, kind in ONCE.items() if (folder/name).exists()],
         files=[name for name in files if (folder/name).exists()])
@@ -694,7 +678,7 @@ class Run:
             yield
         except (OSError, Failure) as error:
             if not self.failed:
-                report(f'{explained(error)}; other pictures are drawn')
+                report(error, '; other pictures are drawn')
             self.failed = True
 
     def draw_frames(self, again=False):
@@ -738,18 +722,11 @@ class Run:
         self.paged = time.monotonic()
 
 
-def explained(error):
-    """What an OSError or a Failure says, with the file that it is about."""
-    return f'{error.filename}: {error.strerror or error.args[0]}' if isinstance(error, OSError) else error
-
-
-def report(line):
-    print(f'plotting.py: {line}', file=sys.stderr, flush=True)
-
-
-def stdin_ends(seconds):
-    """Waits so long for the end of stdin, by which a run lets its drawing process know that it is over. Has it come?"""
-    return bool(select.select([0], [], [], seconds)[0]) and not os.read(0, 4096)
+def report(error, more=''):
+    """A line on stderr about an error, with the file that it is about."""
+    if isinstance(error, OSError):
+        error = f'{error.filename}: {error.strerror or error.args[0]}'
+    print(f'plotting.py: {error}{more}', file=sys.stderr, flush=True)
 
 
 def main():
@@ -763,19 +740,19 @@ def main():
     try:
         run = Run(Path(arguments.folder), arguments.follow)
         over = not arguments.follow
-        while not over:
-            over = stdin_ends(0.2)
-            run.draw_frames()  # all that was written before the end
+        while not over:  # until stdin ends; what the run has written until then is still drawn
+            over = select.select([0], [], [], 0.2)[0] and not os.read(0, 4096)
+            run.draw_frames()
         run.draw_frames(again=not arguments.follow)
         run.draw_rest()
         return int(run.failed)
     except KeyboardInterrupt:
         return 130
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         report(f'error: argument DIR: {arguments.folder} holds no run; give the output folder of one')
         return 2
     except (OSError, Failure) as error:
-        report(explained(error))
+        report(error)
         return 1
 
 
