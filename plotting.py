@@ -307,69 +307,55 @@ def training_loss(folder, data):
     return figure
 
 
-class Panel(NamedTuple):
-    """A panel of metrics.png. It is left out where its first column is missing or empty."""
-    title: str
-    scale: str          # linear, log, or share: from 0 to 1
-    series: tuple       # of (column, colour, or also a style instead of '.-')
-    levels: tuple = ()  # dashed: (value, or the name of one in snapshots/data.npz; label; colour)
-
-
-CANNOT_TELL = (0.5, 'cannot tell', GREY),
-PANELS = (
-    Panel('Losses', 'linear', (('Discriminator Loss Mean', DARK), ('Generator Loss Mean', GENERATED)), BALANCE),
-    Panel('Spread of the losses', 'log', (('Discriminator Loss Spread', DARK), ('Generator Loss Spread', GENERATED))),
-    Panel('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), CANNOT_TELL),
-    Panel('Energy distance', 'log', (('Energy Distance', GENERATED),),
-          (('floor', 'real', REAL), ('shuffled', 'shuffled columns', GREY))),
-    Panel('Nearest neighbours of their own kind', 'share', (('Neighbour Share', GENERATED),), CANNOT_TELL),
-    Panel('Curve residual, median |y - f(x)|', 'log', (('Curve Residual', GENERATED),)),
-    Panel('Coverage of the x range', 'share', (('Coverage', GENERATED),), ((1, 'all of it', REAL),)),
-    Panel('Distance of the clouds of features', 'log', (('Feature Mixing', DARK),)),
-    Panel('Centroid distance after the G step', 'log',
-          (('Centroid Distance After', DARK), ('Moved Toward', GENERATED, 'o'), ('Moved Away', DARK, 'x'))),
-    Panel('Largest move of real features, G step', 'linear', (('Largest Real Move', REAL),), ((0, 'must be 0', DARK),)),
+PANELS = (  # title, scale, series of (column, colour, style or '.-'), dashed levels of (value or name, label, colour)
+    ('Losses', 'linear', (('Discriminator Loss Mean', DARK), ('Generator Loss Mean', GENERATED)), BALANCE),
+    ('Spread of the losses', 'log', (('Discriminator Loss Spread', DARK), ('Generator Loss Spread', GENERATED)), ()),
+    ('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), ((0.5, 'cannot tell', GREY),)),
+    ('Energy distance', 'log', (('Energy Distance', GENERATED),),
+     (('floor', 'real', REAL), ('shuffled', 'shuffled columns', GREY))),
+    ('Nearest neighbours of their own kind', 'share', (('Neighbour Share', GENERATED),), ((0.5, 'cannot tell', GREY),)),
+    ('Curve residual, median |y - f(x)|', 'log', (('Curve Residual', GENERATED),), ()),
+    ('Coverage of the x range', 'share', (('Coverage', GENERATED),), ((1, 'all of it', REAL),)),
+    ('Distance of the clouds of features', 'log', (('Feature Mixing', DARK),), ()),
+    ('Centroid distance after the G step', 'log',
+     (('Centroid Distance After', DARK), ('Moved Toward', GENERATED, 'o'), ('Moved Away', DARK, 'x')), ()),
+    ('Largest move of real features, G step', 'linear', (('Largest Real Move', REAL),), ((0, 'must be 0', DARK),)),
 )
 
 
-def draw_panel(ax, panel, columns, data):
-    """The columns of metrics.csv that belong to a panel, with what they should come to as dashed lines."""
-    ax.set_title(panel.title)
-    ax.tick_params(which='both', labelsize=7)
-    ax.locator_params(axis='x', nbins=5)
-    for name, color, *style in panel.series:
-        ax.plot(columns['Iteration'], columns[name], *style or ['.-'], color=color, lw=1, ms=4, label=name)
-    for value, label, color in panel.levels:
-        value = float(data.get(value, math.nan)) if isinstance(value, str) else value
-        if math.isfinite(value):
-            ax.axhline(value, color=color, linestyle='--', linewidth=1, label=label)
-    drawn = np.concatenate([line.get_ydata() for line in ax.lines])
-    if panel.scale == 'share':
-        ax.set_ylim(-0.05, 1.05)
-    elif panel.scale == 'log' and np.nanmin(drawn) < 0:  # of few rows, the energy distance may be
-        ax.set_yscale('symlog', linthresh=0.01)
-        ax.margins(y=0.1)  # on this scale the usual one leaves the outermost point on the edge
-    elif panel.scale == 'log' and np.nanmax(drawn) > 0:
-        ax.set_yscale('log', nonpositive='mask')
-        if np.nanmax(drawn) > 30*np.nanmin(drawn[drawn > 0]):
-            ax.minorticks_off()  # powers of ten say enough, and drawing the others takes as long as all else here
-    ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2, columnspacing=1,
-              handlelength=1.5)  # under the panel, where it hides no curve
-
-
 def metrics(folder, data):
-    """The columns of metrics.csv in small panels, three in a line."""
+    """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
     header, rows = read_file(folder/'metrics.csv') or ([], [])
     if not len(rows):
         return None
     columns = dict(zip(header, rows.T))
     toward, after = columns['Moved Toward'] == 1, columns['Centroid Distance After']
     columns.update({'Moved Toward': np.where(toward, after, np.nan), 'Moved Away': np.where(toward, np.nan, after)})
-    panels = [panel for panel in PANELS if np.isfinite(columns.get(panel.series[0][0], math.nan)).any()]
+    panels = [panel for panel in PANELS if np.isfinite(columns.get(panel[2][0][0], np.nan)).any()]
     lines = max(3, math.ceil(len(panels)/3))
     figure = new_figure(11, 3*lines)
-    for k, panel in enumerate(panels):
-        draw_panel(figure.add_subplot(lines, 3, k + 1), panel, columns, data)
+    for k, (title, scale, series, levels) in enumerate(panels):
+        ax = figure.add_subplot(lines, 3, k + 1, title=title)
+        ax.tick_params(which='both', labelsize=7)
+        ax.locator_params(axis='x', nbins=5)
+        for name, color, *style in series:
+            ax.plot(columns['Iteration'], columns[name], *style or ['.-'], color=color, lw=1, ms=4, label=name)
+        for value, label, color in levels:
+            value = float(data.get(value, np.nan)) if isinstance(value, str) else value
+            if math.isfinite(value):
+                ax.axhline(value, color=color, linestyle='--', linewidth=1, label=label)
+        drawn = np.concatenate([line.get_ydata() for line in ax.lines])
+        if scale == 'share':
+            ax.set_ylim(-0.05, 1.05)
+        elif scale == 'log' and np.nanmin(drawn) < 0:  # of few rows, the energy distance may be
+            ax.set_yscale('symlog', linthresh=0.01)
+            ax.margins(y=0.1)  # on this scale the usual one leaves the outermost point on the edge
+        elif scale == 'log' and np.nanmax(drawn) > 0:
+            ax.set_yscale('log', nonpositive='mask')
+            if np.nanmax(drawn) > 30*np.nanmin(drawn[drawn > 0]):
+                ax.minorticks_off()  # powers of ten say enough, and drawing the others takes as long as all else here
+        ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2, columnspacing=1,
+                  handlelength=1.5)  # under the panel, where it hides no curve
     figure.suptitle('Measures at each snapshot, by iteration; dashed: equilibrium, or what real data measure')
     return figure
 
@@ -490,6 +476,8 @@ def painter(data, kind):
 
 def write_gif(paths, path, longest=20):
     """Joins PNGs: 2 a second, more where they would last longer than so many seconds, leaving some out where needed."""
+    if not paths:
+        return
     paths = paths[::math.ceil(len(paths)*0.02/longest)]  # viewers show no more than 50 a second
     images = map(Image.open, paths)  # one after the other, for there may be more than files can be open
     with replacing(path) as new:
@@ -507,30 +495,25 @@ PAGE = r"""<!doctype html>
 <link rel="icon" href="data:,">
 <title data-text="title"></title>
 <style>
-:root { color-scheme: light dark; --line: #8886; --mark: #d55e00; }
+:root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1900px; margin: 0 auto; padding: 0 1rem 2rem; }
-h1, p { overflow-wrap: anywhere; max-width: 75rem; margin: 1rem 0 .5rem; } h1 { font-size: 1.5rem; }
-h2 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; } aside h2:first-child { margin-top: 0; } figure { margin: 0; }
-nav { position: sticky; top: 0; background: Canvas; display: flex; gap: .8rem; align-items: center; padding: .6rem 0;
-      border-bottom: 1px solid var(--line); margin-bottom: 1rem; z-index: 1; }
-nav input { flex: 1; min-width: 0; accent-color: var(--mark); } nav button { font: inherit; min-width: 4.5rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem; flex: 1;
-        align-content: start; }
-.beside { display: flex; gap: 1.5rem; } aside { width: 21rem; }
-@media (max-width: 60rem) { .beside { display: block; } aside { width: auto; margin-top: 1rem; } }
+h1, p { overflow-wrap: anywhere; max-width: 75rem; } h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; }
+nav { position: sticky; top: 0; z-index: 1; background: Canvas; display: flex; gap: .8rem; padding: .6rem 0; }
+nav input { flex: 1; min-width: 0; accent-color: #d55e00; } nav button { font: inherit; min-width: 4.5rem; }
+.beside { display: flex; gap: 1.5rem; } .grid { flex: 1; display: grid; gap: 1rem; align-content: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); } aside { width: 21rem; }
+@media (max-width: 60rem) { .beside { display: block; } aside { width: auto; } }
 @media (prefers-reduced-motion: reduce) { #play { display: none; } }
-img { width: 100%; height: auto; background: #fff; border-radius: .3rem; display: block; }
-.missing { outline: 1px dashed var(--line); } .missing img { visibility: hidden; }
-.missing::before { content: "This picture is missing."; } figcaption, small { font-size: .87rem; opacity: .85; }
-svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid var(--line); border-radius: .3rem; }
+figure { margin: 0; } img { width: 100%; height: auto; background: #fff; display: block; }
+.missing img { visibility: hidden; } .missing::before { content: "This picture is missing."; }
+figcaption, small { font-size: .87rem; opacity: .85; } output, td { font-variant-numeric: tabular-nums; }
+td { padding: 0 1rem 0 0; vertical-align: top; } #files a { margin-right: 1rem; display: inline-block; }
+svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid #8886; }
 svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; pointer-events: none; }
-.Generator, .Energy { stroke: var(--mark); } .mark { stroke: #0072b2; stroke-width: 2; }
+.Generator, .Energy { stroke: #d55e00; } .mark { stroke: #0072b2; stroke-width: 2; }
 .level { stroke-dasharray: 4; opacity: .5; }
-td { padding: 0 1rem 0 0; vertical-align: top; } nav output, td { font-variant-numeric: tabular-nums; }
-#files a { margin-right: 1rem; display: inline-block; }
 </style>
-<h1 data-text="title"></h1>
-<p id="about" data-text="about"></p>
+<h1 data-text="title"></h1><p data-text="about"></p>
 <nav><button id="play">Play</button>
 <input id="slider" type="range" min="0" value="0" aria-label="Snapshot"><output id="at"></output></nav>
 <div class="beside"><div class="grid" id="frames"></div><aside>
@@ -706,9 +689,7 @@ class Run:
                     write_png(figure, self.folder/name)
         for name in self.painters:
             with self.trying():
-                paths = list(numbered(self.folder, name).values())
-                if paths:
-                    write_gif(paths, self.folder/FRAMES[name].gif)
+                write_gif(list(numbered(self.folder, name).values()), self.folder/FRAMES[name].gif)
         self.write_page()
 
     def write_page(self):
