@@ -24,10 +24,8 @@ from typing import Callable, NamedTuple
 from gan_quadratic import INSTALL, SNAPSHOT, Failure, numbered, read_file, replacing
 
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
-# Pictures are the same whatever backend and matplotlibrc a user has. The working directory's is read before the one
-# that MATPLOTLIBRC names.
-os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=os.devnull)
-here = os.getcwd() if os.path.exists('matplotlibrc') else None
+os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=os.devnull)  # pictures are the same whatever a user has set
+here = os.getcwd() if os.path.exists('matplotlibrc') else None  # matplotlib would read that first
 try:
     if here:
         os.chdir('/')
@@ -63,8 +61,8 @@ FEATURES = (('Real Data Before', REAL, 9, OPEN), ('Real Data After', REAL, 4, FI
 
 
 def new_figure(*size):
-    """A figure of this size in inches, 6.4 x 4.8 by default, at 100 dots each, that is drawn without a display."""
-    return FigureCanvasAgg(figures.Figure(size or None, dpi=100)).figure
+    """A figure of this size in inches, 6.4 x 4.8 by default, that is drawn without a display."""
+    return FigureCanvasAgg(figures.Figure(size or None)).figure
 
 
 def short(name, most=18):
@@ -106,15 +104,15 @@ def data_axes(figure, data, where=111):
                 scale_axis(ax, axis, data['training'][:, column], 4 if dim > 3 else 6)
         if dim == 1:
             ax.set(ylim=(-0.02, 1.02), ylabel='share of samples below')
-        elif dim == 2 and ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
-            ax.set_aspect('equal')
-        elif dim == 3:
-            ax.locator_params(nbins=4)
+        elif dim > 2:
             ax.tick_params(labelsize=7)
+        elif ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
+            ax.set_aspect('equal')
+        if dim == 3:
+            ax.locator_params(nbins=4)
             ax.tick_params(axis='z', pad=6)
             ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels that stand around a cube
         elif dim > 3:
-            ax.tick_params(labelsize=7)
             ax.set_xlabel(ax.get_xlabel(), loc='left')  # at the right the axis's power of ten may stand
             for axis in ax.xaxis, ax.yaxis:
                 axis.get_offset_text().set_size(7)
@@ -131,10 +129,8 @@ def points(axes, name, color, markersize, style):
 
     def move(rows):
         for line, (_, columns) in zip(lines, axes):
-            if len(columns) == 1:
-                line.set_data(np.sort(rows[:, 0]), np.linspace(0, 1, len(rows)))
-            else:
-                (line.set_data_3d if len(columns) == 3 else line.set_data)(*rows[:, columns].T)
+            xyz = rows[:, columns].T if len(columns) > 1 else (np.sort(rows[:, 0]), np.linspace(0, 1, len(rows)))
+            getattr(line, 'set_data_3d', line.set_data)(*xyz)
     return move
 
 
@@ -492,8 +488,7 @@ def write_gif(paths, path, longest=20):
 PAGE = r"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title data-text="title"></title>
+<link rel="icon" href="data:,"><title data-text="title"></title>
 <style>
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1900px; margin: 0 auto; padding: 0 1rem 2rem; }
@@ -516,8 +511,7 @@ svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; poi
 <h1 data-text="title"></h1><p data-text="about"></p>
 <nav><button id="play">Play</button>
 <input id="slider" type="range" min="0" value="0" aria-label="Snapshot"><output id="at"></output></nav>
-<div class="beside"><div class="grid" id="frames"></div><aside>
-<h2>Losses</h2>
+<div class="beside"><div class="grid" id="frames"></div><aside><h2>Losses</h2>
 <svg id="losses" viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="Mean losses"></svg>
 <small>Orange: generator, the other: discriminator; dashed: equilibrium, ln 2 and 2 ln 2.</small>
 <h2>Energy distance</h2>
@@ -590,21 +584,21 @@ for (const [name, look] of run.pictures) picture('whole', look, name);
 for (const href of run.files) make(find('files'), 'a', { href, textContent: href });
 onhashchange();
 </script>
-</html>
 """
+
 
 def rounded(x):
     """A number for the page, None where it is undefined."""
     return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
 
 
-def page_numbers(run):
-    """What the page shows, of the snapshots whose pictures are drawn; None as long as there are none."""
+def write_page(run):
+    """index.html, of the snapshots whose pictures are drawn; nothing as long as there are none."""
     folder, names = run.folder, run.data['names']
     header, rows = read_file(folder/'metrics.csv') or ([], [])
     rows = [row for row in rows if row[0] in run.done]
     if not rows or not run.painters:
-        return None
+        return
     summary = read_file(folder/'summary.json') or dict(claims={}, final={}, versions={}, seconds={}, verdict=(
         'The run is not finished; load this page again to see what is new.'))
     about = ['hidden layers of {0} units ({layer}, {activation}), noise of {noise_dim}, {iterations} iterations of '
@@ -615,7 +609,7 @@ def page_numbers(run):
              'columns ' + ', '.join(names[:40]) + ', …'*(len(names) > 40)]
     files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
              *(kind.gif for kind in FRAMES.values()))
-    return dict(
+    numbers = json.dumps(allow_nan=False, obj=dict(
         title=f'A GAN learns {Path(run.settings["data"]).name}', about='; '.join(about),
         iterations=[int(row[0]) for row in rows],
         kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in run.painters],
@@ -627,7 +621,9 @@ def page_numbers(run):
             + ([claim['finding']] if claim.get('finding') else []))) for claim in summary['claims'].values()],
         final=[(name.replace('_', ' '), rounded(x)) for name, x in summary['final'].items()],
         pictures=[(name, kind.look) for name, kind in ONCE.items() if (folder/name).exists()],
-        files=[name for name in files if (folder/name).exists()])
+        files=[name for name in files if (folder/name).exists()]))
+    with replacing(folder/'index.html') as new:
+        new.write_text(PAGE.replace('@run@', numbers.replace('<', r'\u003c')), encoding='utf-8')
 
 
 # ----------------------------------------------------------------------------------------------- the whole run
@@ -693,13 +689,8 @@ class Run:
         self.write_page()
 
     def write_page(self):
-        """index.html, as soon as there is something to show."""
         with self.trying():
-            numbers = page_numbers(self)
-            if numbers:
-                text = json.dumps(numbers, allow_nan=False).replace('<', r'\u003c')
-                with replacing(self.folder/'index.html') as new:
-                    new.write_text(PAGE.replace('@run@', text), encoding='utf-8')
+            write_page(self)
         self.paged = time.monotonic()
 
 

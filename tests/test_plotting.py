@@ -324,7 +324,7 @@ def test_claims_on_the_page(copy):
 def test_the_page_is_written_once_a_second(copy, monkeypatch):
     """As snapshots arrive, and it shows those alone whose pictures are drawn."""
     shown, clock = [], iter(np.arange(100, 200, 0.3))
-    monkeypatch.setattr(plotting, 'page_numbers', lambda run: shown.append(sorted(run.done)))
+    monkeypatch.setattr(plotting, 'write_page', lambda run: shown.append(sorted(run.done)))
     monkeypatch.setattr(plotting.time, 'monotonic', lambda: next(clock))
     for i in range(300, 1000, 100):
         shutil.copy(copy/'snapshots'/'000200.npz', copy/'snapshots'/f'000{i}.npz')
@@ -352,7 +352,7 @@ def test_following_a_run(run, copy):
     is left, the pictures of the whole run, the GIFs and the page with the summary."""
     for path in [*copy.rglob('*_000[12]00.png'), *copy.glob('*.png'), *copy.glob('*.gif'), copy/'index.html']:
         path.unlink()
-    late = {name: (copy/name).rename(copy/f'late{k}') for k, name in enumerate(('snapshots/000200.npz', 'summary.json'))}
+    late = {name: (copy/name).rename(copy/f'{len(name)}') for name in ('snapshots/000200.npz', 'summary.json')}
     process = follow(copy, os.getpid())
     wait_until(lambda: (copy/'features'/'feature_transform_centroid_000100.png').exists())
     assert 200 not in numbers_of_page(copy)['iterations'] and 'not finished' in numbers_of_page(copy)['state']
