@@ -32,6 +32,7 @@ try:
     import numpy as np
     from PIL import Image
     from matplotlib import cm, colors, figure as figures, font_manager, rcParams, ticker
+    from matplotlib.artist import Artist
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import PolyCollection
 except ImportError as error:
@@ -463,8 +464,8 @@ def painter(data, kind):
         title.set_text(f'{kind.title} at Iteration {iteration}')
         update(shot)
         figure.canvas.restore_region(still)
-        artists = figure.findobj(lambda artist: artist.get_animated())
-        for artist in sorted(artists, key=lambda artist: artist.zorder):
+        artists = [*figure.texts, *(artist for ax in figure.axes for artist in ax.get_children())]
+        for artist in sorted(filter(Artist.get_animated, artists), key=Artist.get_zorder):
             figure.draw_artist(artist)
         write_png(figure, path)
     return paint
