@@ -2,107 +2,68 @@
 
     python plotting.py DIR        every picture of the run in DIR, anew, and its page (DIR: outputs where none is given)
 
-Read it from the top: the files of a run, colours and axes, one function per picture, the table that says which
-function draws which file, the one path by which every picture gets to disk, and the page that shows them together.
+Read it from the top: settings of matplotlib, axes, one function per picture, the table that says which function draws
+which file, the one path by which every picture gets to disk, and the page that shows them together.
 """
 import argparse
 import contextlib
-import csv
 import json
 import logging
 import math
 import os
-import re
+import select
 import signal
 import sys
 import time
 import warnings
-import zipfile
-import zlib
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from gan_quadratic import INSTALL, SNAPSHOT, Failure, numbered, read_file, replacing
+
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
+os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=os.devnull)  # pictures are the same whatever a user has set
+here = os.getcwd() if os.path.exists('matplotlibrc') else None  # matplotlib would read that first
 try:
+    if here:
+        os.chdir('/')
     import numpy as np
     from PIL import Image
-    from matplotlib import cm, colors, figure as figures, font_manager, ticker
+    from matplotlib import cm, colors, figure as figures, font_manager, rcParams, ticker
+    from matplotlib.artist import Artist
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import PolyCollection
 except ImportError as error:
-    sys.exit(f'plotting.py: {error}; install what is needed: python -m pip install -r requirements.txt')
-
-
-# -------------------------------------------------------------------------------------------- the files of a run
-
-@contextlib.contextmanager
-def whole_file(path):
-    """A file to write that takes its place in the folder, by renaming, when it is whole; otherwise it is removed."""
-    temporary = path.with_name(path.name + '.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not error.errno:  # Pillow's, of a picture that it cannot read
-            raise OSError(f'{path}: {error}') from error
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)
-        raise
-
-
-def numbered(folder, pattern):
-    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
-    match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')).fullmatch
-    found = {int(match(path.name)[1]): path for path in (folder/pattern).parent.glob('*') if match(path.name)}
-    return dict(sorted(found.items()))
-
-
-def read(path):
-    """What a file of the run holds: an .npz arrays by name; a .csv a header and rows [n, columns], NaN where a cell is
-    empty, without a last line that is still being written, and no rows where there is no file."""
-    try:
-        if path.suffix == '.npz':
-            with np.load(path) as arrays:
-                return dict(arrays)
-        if path.suffix == '.json':
-            content = json.loads(path.read_text(encoding='utf-8'))
-            if not content or not isinstance(content, dict):
-                raise ValueError('it holds nothing')
-            return content
-        lines = path.read_text(encoding='utf-8').split('\n')[:-1] if path.exists() else []
-        header, *lines = list(csv.reader(lines)) or [[]]
-        rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
-        return header, rows.reshape(-1, len(header) or 1)
-    except (ValueError, EOFError, KeyError, RuntimeError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
-        raise OSError(f'{path} is damaged ({error})') from error
+    sys.exit(f'plotting.py: {error}; {INSTALL}')
+finally:
+    if here:
+        os.chdir(here)
 
 
 # ------------------------------------------------------------------------------------------------ axes and points
 
+rcParams.update({'figure.constrained_layout.use': True, 'figure.constrained_layout.w_pad': 0.08,
+                 'figure.constrained_layout.h_pad': 0.08, 'axes.titlesize': 10, 'legend.frameon': False})
 REAL, GENERATED = '#0072b2', '#d55e00'  # told apart by the colour-blind too; the same in every picture
-DARK = '#333333'  # the discriminator's, which sees both
+DARK, GREY = '#333333', '0.4'  # the discriminator's, which sees both; remarks
 BETWEEN = colors.LinearSegmentedColormap.from_list('generated to real', [GENERATED, '#ffffff', REAL])
 PALE = colors.LinearSegmentedColormap.from_list('for points to be seen on', ['#f0bb8c', '#ffffff', '#8cbfe0'])
+SHADES = dict(cmap='gray', vmin=0, vmax=1)  # of images of one channel
 SHAPES = {REAL: 'o', GENERATED: 's'}
-LEGEND = dict(loc='outside lower center', ncols=2, frameon=False, fontsize=9)  # where it hides no points
-MOVING = dict(animated=True)  # matplotlib's word for what is not drawn with the rest, but each time anew
-OPEN, FILLED = dict(MOVING, fillstyle='none', markeredgewidth=0.8), dict(MOVING, markeredgewidth=0)
+LEGEND = dict(loc='outside lower center', ncols=2, fontsize=9)  # where it hides no points
+ANIMATED = dict(animated=True)  # matplotlib's word for artists that are drawn not with the others, but each time anew
+OPEN, FILLED = dict(ANIMATED, fillstyle='none', markeredgewidth=0.8), dict(ANIMATED, markeredgewidth=0)
 # Before an update a marker is open, after it small and filled, and the real ones are the larger: so all four series
 # are seen even where they coincide.
 FEATURES = (('Real Data Before', REAL, 9, OPEN), ('Real Data After', REAL, 4, FILLED),
             ('Generated Data Before', GENERATED, 5, OPEN), ('Generated Data After', GENERATED, 2.8, FILLED))
 
 
-def new_figure(width=6.4, height=4.8):
-    """A figure of this size in inches, at 100 dots each, which keeps all text within its edges."""
-    figure = figures.Figure((width, height), dpi=100, layout='constrained')
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    FigureCanvasAgg(figure)  # draws without a display
-    return figure
+def new_figure(*size):
+    """A figure of this size in inches, 6.4 x 4.8 by default, that is drawn without a display."""
+    return FigureCanvasAgg(figures.Figure(size or None)).figure
 
 
 def short(name, most=18):
@@ -121,7 +82,7 @@ def scale_axis(ax, axis, values, numbers):
         getattr(ax, f'set_{axis}scale')('symlog', linthresh=usual)
         getattr(ax, f'{axis}axis').get_major_locator().set_params(numticks=numbers)
         ends = np.array([values.min(), values.max()])
-        getattr(ax, f'set_{axis}lim')(ends + [-usual, usual] + np.abs(ends)*[-0.5, 0.5])
+        ax.set(**{f'{axis}lim': ends + [-usual, usual] + np.abs(ends)*[-0.5, 0.5]})
     else:
         ax.locator_params(axis=axis, nbins=numbers)
         ax.ticklabel_format(axis=axis, scilimits=(-3, 4))  # longer numbers would take the picture's room
@@ -137,43 +98,41 @@ def data_axes(figure, data, where=111):
         axes = [(figure.add_subplot(where, projection='3d' if dim == 3 else None), tuple(range(dim)))]
     for ax, columns in axes:
         for axis, column in zip('xyz', columns):
-            getattr(ax, f'set_{axis}lim')(low[column], high[column])
+            ax.set(**{f'{axis}lim': (low[column], high[column])})
             getattr(ax, f'set_{axis}label')(short(data['names'][column], 24 if dim < 3 and where == 111 else 14),
                                             labelpad=10 if dim == 3 else 4)
             if dim != 3:
                 scale_axis(ax, axis, data['training'][:, column], 4 if dim > 3 else 6)
         if dim == 1:
             ax.set(ylim=(-0.02, 1.02), ylabel='share of samples below')
-        elif dim == 2 and ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
-            ax.set_aspect('equal')
         elif dim > 2:
             ax.tick_params(labelsize=7)
-        if dim > 3:
-            ax.set_xlabel(ax.get_xlabel(), loc='left')  # at the right the axis's power of ten may stand
-            ax.xaxis.get_offset_text().set_size(7)
-            ax.yaxis.get_offset_text().set_size(7)
+        elif ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
+            ax.set_aspect('equal')
         if dim == 3:
             ax.locator_params(nbins=4)
             ax.tick_params(axis='z', pad=6)
             ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels that stand around a cube
+        elif dim > 3:
+            ax.set_xlabel(ax.get_xlabel(), loc='left')  # at the right the axis's power of ten may stand
+            for axis in ax.xaxis, ax.yaxis:
+                axis.get_offset_text().set_size(7)
     if dim > 4:
-        figure.text(0.02, 0.975, f'4 of {dim} columns', va='top', fontsize=8, color='0.4')
+        figure.text(0.02, 0.975, f'4 of {dim} columns', va='top', fontsize=8, color=GREY)
     return axes
 
 
 def points(axes, name, color, markersize, style):
-    """A series of points on `data_axes`. Returns the function that puts rows [n, dim] in place."""
+    """A series of points on `data_axes`. Returns the function that moves them to rows [n, dim]."""
     lines = [ax.plot(*[[]]*max(2, len(columns)), linestyle='none', color=color, marker=SHAPES[color],
                      markersize=markersize, **style)[0] for ax, columns in axes]
     lines[0].set_label(name)
 
-    def put(rows):
+    def move(rows):
         for line, (_, columns) in zip(lines, axes):
-            if len(columns) == 1:
-                line.set_data(np.sort(rows[:, 0]), np.linspace(0, 1, len(rows)))
-            else:
-                (line.set_data_3d if len(columns) == 3 else line.set_data)(*rows[:, columns].T)
-    return put
+            xyz = rows[:, columns].T if len(columns) > 1 else (np.sort(rows[:, 0]), np.linspace(0, 1, len(rows)))
+            getattr(line, 'set_data_3d', line.set_data)(*xyz)
+    return move
 
 
 def round_ends(low, high):
@@ -181,31 +140,6 @@ def round_ends(low, high):
     margin = 0.04*(high - low) or 1
     ticks = ticker.MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low - margin, high + margin)
     return ticks[0], ticks[-1]
-
-
-# ------------------------------------------------------------------------------ pictures of each snapshot
-# Each function prepares a figure once and returns the function that puts what is MOVING in its place, given a
-# snapshot's arrays.
-
-def samples(figure, data):
-    """Real against generated samples: points, or images side by side."""
-    if len(data['image']):
-        for k, (words, colour) in enumerate((('Real samples', REAL), ('Generated samples', GENERATED))):
-            ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
-            ax.set_title(words, color=colour, fontsize=10)
-            image = ax.imshow(tiled(data['real'], data), cmap='gray', vmin=0, vmax=1, **MOVING)
-        return lambda shot: image.set_data(tiled(shot['generated'], data))
-    axes = data_axes(figure, data)
-    points(axes, 'Real samples', REAL, 4, OPEN)(data['real'])
-    put = points(axes, 'Generated samples', GENERATED, 3, FILLED)
-    outside = figure.text(0.98, 0.02, '', ha='right', fontsize=8, color='0.4', **MOVING)
-    figure.legend(**LEGEND)
-
-    def update(shot):
-        put(shot['generated'])
-        beyond = int(np.any((shot['generated'] < data['low']) | (shot['generated'] > data['high']), axis=1).sum())
-        outside.set_text(f'{beyond} outside' if beyond else '')
-    return update
 
 
 def tiled(rows, data):
@@ -216,14 +150,38 @@ def tiled(rows, data):
     return np.concatenate([np.concatenate(list(line), axis=1) for line in tiles.reshape(8, 8, *image)])
 
 
-def transform(step, figure, data, ax=None):
-    """The feature space h3 of real and of generated samples, before and after the update of network `step`; on axes
-    that are given, the centers alone. The axes follow the four series: they are of shares of their length, and the
-    numbers at their ends are texts that say what these mean, for ticks that move would cost more than all else there.
-    The function that is returned returns what it has put in place, [4, n, 2]."""
-    centers, ax = ax is not None, ax or figure.add_subplot()
+# ------------------------------------------------------------------------------ pictures of each snapshot
+# Each function prepares a figure once and returns the function that updates its animated artists, given a snapshot's
+# arrays.
+
+def samples(figure, data):
+    """Real against generated samples: points, or images side by side."""
+    if len(data['image']):
+        for k, (title, color) in enumerate((('Real samples', REAL), ('Generated samples', GENERATED))):
+            ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
+            ax.set_title(title, color=color)
+            image = ax.imshow(tiled(data['real'], data), **SHADES, **ANIMATED)
+        return lambda shot: image.set_data(tiled(shot['generated'], data))
+    axes = data_axes(figure, data)
+    points(axes, 'Real samples', REAL, 4, OPEN)(data['real'])
+    move = points(axes, 'Generated samples', GENERATED, 3, FILLED)
+    outside = figure.text(0.98, 0.02, '', ha='right', fontsize=8, color=GREY, **ANIMATED)
+    figure.legend(**LEGEND)
+
+    def update(shot):
+        move(shot['generated'])
+        beyond = int(np.any((shot['generated'] < data['low']) | (shot['generated'] > data['high']), axis=1).sum())
+        outside.set_text(f'{beyond} outside' if beyond else '')
+    return update
+
+
+def transformed_features(step, figure, data, ax=None):
+    """The feature space h3 of both kinds of samples around the update of network `step`; on axes that are given, the
+    centers alone. The axes follow the four series: they are of shares of their length, and the numbers at their ends
+    are texts, as ticks that move take too long. The function that is returned returns what it draws, [4, n, 2]."""
+    centers, ax = bool(ax), ax or figure.add_subplot()
     ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel='feature 1', ylabel='feature 2')
-    write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9, **MOVING)
+    write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9, **ANIMATED)
     numbers = [*(write((k, 0), (0, -6), ha=('left', 'right')[k], va='top') for k in (0, 1)),
                *(write((0, k), (-6, 0), ha='right', va=('bottom', 'top')[k], rotation=90) for k in (0, 1))]
     series = [points([(ax, (0, 1))], f'{name} {step} step', color, (1.6 if centers else 1)*markersize, style)
@@ -231,15 +189,15 @@ def transform(step, figure, data, ax=None):
     figure.legend(**LEGEND)
 
     def update(shot):
-        around = dict(D=slice(0, 2), G=slice(1, 3))[step]  # a snapshot has them before D's step, after it, after G's
-        clouds = shot['features'][around].astype(float).swapaxes(0, 1).reshape(4, -1, 2)
+        first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
+        clouds = shot['features'][first:first + 2].astype(float).swapaxes(0, 1).reshape(4, -1, 2)
         if centers:
             clouds = clouds.mean(axis=1, keepdims=True)
         low, high = np.transpose([round_ends(*ends) for ends in np.quantile(clouds, (0, 1), axis=(0, 1)).T])
         for text, value in zip(numbers, np.stack([low, high], axis=1).ravel()):
             text.set_text(f'{value:.10g}')
-        for put, cloud in zip(series, clouds):
-            put((cloud - low)/(high - low))
+        for move, cloud in zip(series, clouds):
+            move((cloud - low)/(high - low))
         return clouds
     return update
 
@@ -247,14 +205,14 @@ def transform(step, figure, data, ax=None):
 def centroids(step, figure, data):
     """The centroids of those four clouds; beside them, enlarged, how the update moved each from a common origin."""
     ax, near = figure.subplots(1, 2)
-    near.set(xlim=(-1, 1), ylim=(-1, 1), xticks=[0], yticks=[0], xticklabels=[], yticklabels=[])
-    ax.set_title('where they are', fontsize=10)
-    near.set_title(f'how the {step} step moved them, enlarged', fontsize=10)
-    toward = near.plot([], [], '--', color='0.5', linewidth=1, label='from generated toward real', **MOVING)[0]
-    moves = [near.plot([], [], color=colour, marker=SHAPES[colour], markevery=[1], markersize=7, linewidth=width,
-                       **MOVING)[0] for colour, width in ((REAL, 3), (GENERATED, 1.8))]
-    scale = near.text(0, -1.05, '', ha='center', va='top', fontsize=9, **MOVING)
-    update_features = transform(step, figure, data, ax)  # last, for its legend is that of the whole figure
+    ax.set_title('where they are')
+    near.set(xlim=(-1, 1), ylim=(-1, 1), xticks=[0], yticks=[0], xticklabels=[], yticklabels=[],
+             title=f'how the {step} step moved them, enlarged')
+    toward, = near.plot([], [], '--', color='0.5', linewidth=1, label='from generated toward real', **ANIMATED)
+    moves = [near.plot([], [], color=color, marker=SHAPES[color], markevery=[1], markersize=7, linewidth=width,
+                       **ANIMATED)[0] for color, width in ((REAL, 3), (GENERATED, 1.8))]
+    scale = near.text(0, -1.05, '', ha='center', va='top', fontsize=9, **ANIMATED)
+    update_features = transformed_features(step, figure, data, ax)  # last, for its legend is that of the whole figure
 
     def update(shot):
         centers = update_features(shot)[:, 0]
@@ -262,9 +220,8 @@ def centroids(step, figure, data):
         reach = round_ends(0, np.abs(moved).max())[1]
         scale.set_text(f'{reach:g} from the middle to the edge')
         apart = centers[0] - centers[2]
-        toward.set_data(*np.stack([[0, 0], 3*apart/(np.linalg.norm(apart) or 1)]).T)
-        for line, move in zip(moves, moved/reach):
-            line.set_data(*np.stack([[0, 0], move]).T)
+        for line, end in zip([toward, *moves], [3*apart/(np.linalg.norm(apart) or 1), *moved/reach]):
+            line.set_data(*zip([0, 0], end))
     return update
 
 
@@ -279,7 +236,7 @@ def decision(figure, data):
             old.remove()
         side = round(len(shot['decision'])**0.5)
         plane = *np.linspace(data['low'], data['high'], side).T, shot['decision'].reshape(side, side)
-        ax.pcolormesh(*plane, cmap=PALE, vmin=0, vmax=1, shading='gouraud', **MOVING)
+        ax.pcolormesh(*plane, cmap=PALE, vmin=0, vmax=1, shading='gouraud', **ANIMATED)
         ax.contour(*plane, [0.5], colors='black', linewidths=1.2, zorder=1).set_animated(True)
         update_samples(shot)
     return update
@@ -296,30 +253,29 @@ def mapping(figure, data):
         v = np.resize(values, noise.shape).reshape(rows, -1, 2)
         return np.stack([v[:-1, :-1], v[:-1, 1:], v[1:, 1:], v[1:, :-1]], axis=2).reshape(-1, 4, 2)
     u, v = (quads(noise).mean(axis=1).T + 1)/2
-    colours = np.stack([u, 0.75*v, 1 - u], axis=1)
-    flat = figure.add_subplot(1, 2, 1, xlabel='Z, first value', ylabel='Z, second value'*(beyond >= 0), aspect='equal',
-                              xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    flat.set_title('noise' if beyond <= 0 else f'noise, a slice: the {beyond} further\nvalues are 0', fontsize=10)
-    flat.add_collection(PolyCollection(quads(noise), facecolors=colours, edgecolors='white', linewidths=0.3))
+    facecolors = np.stack([u, 0.75*v, 1 - u], axis=1)
+    flat = figure.add_subplot(
+        1, 2, 1, xlabel='Z, first value', ylabel='Z, second value'*(beyond >= 0), aspect='equal', xlim=(-1.1, 1.1),
+        ylim=(-1.1, 1.1), title='noise' if beyond <= 0 else f'noise, a slice: the {beyond} further\nvalues are 0')
+    flat.add_collection(PolyCollection(quads(noise), facecolors=facecolors, edgecolors='white', linewidths=0.3))
     (ax, _), = data_axes(figure, data, 122)
-    ax.set_title('what the generator makes of it', fontsize=10)
-    image = ax.add_collection(PolyCollection([], facecolors=colours, edgecolors=colours, alpha=0.45,
-                                             linewidths=3 if rows == 2 else 0.5, **MOVING), autolim=False)
+    ax.set_title('what the generator makes of it')
+    image = ax.add_collection(PolyCollection([], facecolors=facecolors, edgecolors=facecolors, alpha=0.45,
+                                             linewidths=3 if rows == 2 else 0.5, **ANIMATED), autolim=False)
     return lambda shot: image.set_verts(quads(shot['mapping']))
 
 
 # ------------------------------------------------------------------------------------- pictures of the whole run
-# Each function draws a figure from the numbers in the folder, or none where there are none yet.
+# Each function draws a figure from the numbers in the folder, or returns None where there are none yet.
 
 def training_data(folder, data):
     """What is to be learned."""
     figure = new_figure()
     if len(data['image']):
-        ax = figure.add_subplot(xticks=[], yticks=[])
-        ax.imshow(tiled(data['training'], data), cmap='gray', vmin=0, vmax=1)
+        figure.add_subplot(xticks=[], yticks=[]).imshow(tiled(data['training'], data), **SHADES)
     else:
         points(data_axes(figure, data), 'Real samples', REAL, 2, dict(markeredgewidth=0))(data['training'])
-    figure.suptitle('Training data', fontsize=12)
+    figure.suptitle('Training data')
     return figure
 
 
@@ -328,22 +284,22 @@ BALANCE = (2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)  # D
 
 def training_loss(folder, data):
     """Both losses of the log and their running means, with the values that they come to in equilibrium."""
-    rows = read(folder/'loss_logs.csv')[1]
+    _, rows = read_file(folder/'loss_logs.csv') or ([], [])
     if not len(rows):
         return None
     figure = new_figure(7.4, 4.8)
     ax = figure.add_subplot(xlabel='iteration', ylabel='loss')
     smooth = max(1, len(rows)//200)
     means = np.stack([np.convolve(column, np.ones(smooth)/smooth, 'valid') for column in rows.T], axis=1)
-    for column, name, (level, words, colour) in zip((1, 2), ('Discriminator', 'Generator'), BALANCE):
-        ax.plot(rows[:, 0], rows[:, column], color=colour, linewidth=0.5, alpha=0.25)
-        ax.plot(means[:, 0], means[:, column], 'o-' if len(rows) == 1 else '-', color=colour, linewidth=1.6,
+    for column, name, (level, label, color) in zip((1, 2), ('Discriminator', 'Generator'), BALANCE):
+        ax.plot(rows[:, 0], rows[:, column], color=color, linewidth=0.5, alpha=0.25)
+        ax.plot(means[:, 0], means[:, column], 'o-' if len(rows) == 1 else '-', color=color, linewidth=1.6,
                 label=f'{name} loss' + (f', mean of {smooth} rows' if smooth > 1 else ''))
-        ax.axhline(level, color=colour, linewidth=1, linestyle='--', label=f'equilibrium, {words} = {level:.4f}')
+        ax.axhline(level, color=color, linewidth=1, linestyle='--', label=f'equilibrium, {label} = {level:.4f}')
     top = max(2., 1.15*np.quantile(rows[:, 1:], 0.98))
     ax.set(ylim=(0, top), xlim=(0, rows[-1, 0]) if rows[-1, 0] else (-1, 1))
     beyond = int((rows[:, 1:] > top).any(axis=1).sum())
-    figure.suptitle('Training Loss' + (f' ({beyond} of {len(rows)} rows reach above)' if beyond else ''), fontsize=12)
+    figure.suptitle('Training Loss' + (f' ({beyond} of {len(rows)} rows reach above)' if beyond else ''))
     figure.legend(**LEGEND)
     return figure
 
@@ -351,9 +307,10 @@ def training_loss(folder, data):
 PANELS = (  # title, scale, series of (column, colour, style or '.-'), dashed levels of (value or name, label, colour)
     ('Losses', 'linear', (('Discriminator Loss Mean', DARK), ('Generator Loss Mean', GENERATED)), BALANCE),
     ('Spread of the losses', 'log', (('Discriminator Loss Spread', DARK), ('Generator Loss Spread', GENERATED)), ()),
-    ('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), ((0.5, 'cannot tell', '0.4'),)),
+    ('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), ((0.5, 'cannot tell', GREY),)),
     ('Energy distance', 'log', (('Energy Distance', GENERATED),),
-     (('floor', 'real', REAL), ('shuffled', 'shuffled columns', '0.4'))),
+     (('floor', 'real', REAL), ('shuffled', 'shuffled columns', GREY))),
+    ('Nearest neighbours of their own kind', 'share', (('Neighbour Share', GENERATED),), ((0.5, 'cannot tell', GREY),)),
     ('Curve residual, median |y - f(x)|', 'log', (('Curve Residual', GENERATED),), ()),
     ('Coverage of the x range', 'share', (('Coverage', GENERATED),), ((1, 'all of it', REAL),)),
     ('Distance of the clouds of features', 'log', (('Feature Mixing', DARK),), ()),
@@ -365,25 +322,25 @@ PANELS = (  # title, scale, series of (column, colour, style or '.-'), dashed le
 
 def metrics(folder, data):
     """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
-    header, rows = read(folder/'metrics.csv')
+    header, rows = read_file(folder/'metrics.csv') or ([], [])
     if not len(rows):
         return None
     columns = dict(zip(header, rows.T))
     toward, after = columns['Moved Toward'] == 1, columns['Centroid Distance After']
     columns.update({'Moved Toward': np.where(toward, after, np.nan), 'Moved Away': np.where(toward, np.nan, after)})
-    figure = new_figure(11, 9)
-    for k, (title, scale, series, levels) in enumerate(
-            panel for panel in PANELS if np.isfinite(columns[panel[2][0][0]]).any()):
-        ax = figure.add_subplot(3, 3, k + 1)
-        ax.set_title(title, fontsize=10)
+    panels = [panel for panel in PANELS if np.isfinite(columns.get(panel[2][0][0], np.nan)).any()]
+    lines = max(3, math.ceil(len(panels)/3))
+    figure = new_figure(11, 3*lines)
+    for k, (title, scale, series, levels) in enumerate(panels):
+        ax = figure.add_subplot(lines, 3, k + 1, title=title)
         ax.tick_params(which='both', labelsize=7)
         ax.locator_params(axis='x', nbins=5)
-        for name, colour, *style in series:
-            ax.plot(columns['Iteration'], columns[name], *style or ['.-'], color=colour, lw=1, ms=4, label=name)
-        for value, words, colour in levels:
+        for name, color, *style in series:
+            ax.plot(columns['Iteration'], columns[name], *style or ['.-'], color=color, lw=1, ms=4, label=name)
+        for value, label, color in levels:
             value = float(data.get(value, np.nan)) if isinstance(value, str) else value
             if math.isfinite(value):
-                ax.axhline(value, color=colour, linestyle='--', linewidth=1, label=words)
+                ax.axhline(value, color=color, linestyle='--', linewidth=1, label=label)
         drawn = np.concatenate([line.get_ydata() for line in ax.lines])
         if scale == 'share':
             ax.set_ylim(-0.05, 1.05)
@@ -394,31 +351,31 @@ def metrics(folder, data):
             ax.set_yscale('log', nonpositive='mask')
             if np.nanmax(drawn) > 30*np.nanmin(drawn[drawn > 0]):
                 ax.minorticks_off()  # powers of ten say enough, and drawing the others takes as long as all else here
-        ax.legend(fontsize=7, frameon=False, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2,
-                  columnspacing=1, handlelength=1.5)  # under the panel, where it hides no curve
+        ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2, columnspacing=1,
+                  handlelength=1.5)  # under the panel, where it hides no curve
     figure.suptitle('Measures at each snapshot, by iteration; dashed: equilibrium, or what real data measure')
     return figure
 
 
 def table_columns(folder, data, most=12):
     """Of a user's table: each column's share of rows below a value, real and generated, and their correlations."""
-    path = folder/'generated_samples.csv'
-    if len(data['image']) or data['built_in'] or not path.exists():
+    if len(data['image']) or data['built_in'] or not (folder/'generated_samples.csv').exists():
         return None
-    words = 'rows kept back' if 'kept' in data else 'training rows'
-    real, generated = data.get('kept', data['training']), read(path)[1]
-    dim, shown, lines = real.shape[1], min(real.shape[1], most), math.ceil(min(real.shape[1], most)/4)
+    _, generated = read_file(folder/'generated_samples.csv')
+    kept, real = ('rows kept back', data['kept']) if 'kept' in data else ('training rows', data['training'])
+    dim, shown = real.shape[1], min(real.shape[1], most)
+    lines = math.ceil(shown/4)
     heights = [2.2*lines, 4] if dim > 1 else [2.7]
     figure = new_figure(11, sum(heights))
     figure.suptitle('Share of rows below a value, column by column'
-                    + (f' (the first {most} of {dim} columns)' if dim > most else ''), fontsize=12)
+                    + (f' (the first {most} of {dim} columns)' if dim > most else ''))
     above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for k in range(shown):
         ax = above.add_subplot(lines, 4, k + 1, ylim=(-0.03, 1.03))
         ax.set_title(short(data['names'][k]), fontsize=9)
         ax.tick_params(labelsize=7)
-        for rows, colour, name, width in (real, REAL, f'{words} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
-            ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=colour,
+        for rows, color, name, width in (real, REAL, f'{kept} (real)', 2.2), (generated, GENERATED, 'generated', 1.1):
+            ax.plot(np.sort(rows[:, k]), np.linspace(0, 1, len(rows)), drawstyle='steps-post', color=color,
                     linewidth=width, label=None if k else name)
         scale_axis(ax, 'x', np.concatenate([real[:, k], generated[:, k]]), 4)
     above.legend(**LEGEND)
@@ -426,9 +383,9 @@ def table_columns(folder, data, most=12):
         tables = [np.nan_to_num(np.corrcoef(rows[:, :shown].T)) for rows in (real, generated)]
         axes = part.subplots(1, 3, subplot_kw=dict(xticks=[], yticks=[]))
         for ax, table, title in zip(axes, (*tables, tables[1] - tables[0]),
-                                    (f'Correlations, {words}', 'generated', 'generated minus real')):
+                                    (f'Correlations, {kept}', 'generated', 'generated minus real')):
             image = ax.imshow(table, cmap=BETWEEN, vmin=-1, vmax=1)
-            ax.set_title(title, fontsize=10)
+            ax.set_title(title)
         axes[0].set_yticks(range(shown), [short(name, 14) for name in data['names'][:shown]], fontsize=7)
         part.colorbar(image, ax=axes, shrink=0.8)
     return figure
@@ -437,48 +394,48 @@ def table_columns(folder, data, most=12):
 # ------------------------------------------------------------------------------------------- pictures onto disk
 
 class Kind(NamedTuple):
-    """A kind of picture that is drawn of each snapshot."""
-    gif: str
-    which: str          # the set of --pictures that it belongs to
-    planar: bool        # only of data of two columns?
-    title: str
-    prepare: Callable   # (figure, data) -> the function that updates the figure
-    look: str           # what to look for, on the page
+    """A kind of picture: one of each snapshot, or where it has no GIF one of the whole run."""
+    draw: Callable   # (figure, data) -> the function that updates the figure, or (folder, data) -> a figure
+    title: str = ''
+    gif: str = ''
+    which: str = ''  # the set of --pictures that it belongs to
+    planar: bool = False  # only of data of two columns?
+    look: str = ''   # what to look for, on the page
 
 
-FRAMES = {
+PICTURES = {
     'iterations/iteration_%06d.png': Kind(
-        'iterations.gif', 'article', False, 'Samples', samples,
+        samples, 'Samples', 'iterations.gif', 'article', False,
         'Do the orange points lie where the blue rings do, reach all of them, and gather as they do?'),
     'features/feature_transform_%06d.png': Kind(
-        'feature_transform.gif', 'article', False, 'Transformed Features', partial(transform, 'G'),
+        partial(transformed_features, 'G'), 'Transformed Features', 'feature_transform.gif', 'article', False,
         'Every blue ring keeps its dot: an update of G moves no real feature. In time the clouds mix.'),
     'features/feature_transform_centroid_%06d.png': Kind(
-        'feature_transform_centroid.gif', 'article', False, 'Centroid of Transformed Features', partial(centroids, 'G'),
+        partial(centroids, 'G'), 'Centroid of Transformed Features', 'feature_transform_centroid.gif', 'article', False,
         'Right: the orange square lies on the dashed line where G moved the generated centroid toward the real one.'),
     'features/d_step_transform_%06d.png': Kind(
-        'd_step_transform.gif', 'all', False, 'Transformed Features, D step,', partial(transform, 'D'),
+        partial(transformed_features, 'D'), 'Transformed Features, D step,', 'd_step_transform.gif', 'all', False,
         'An update of D moves both clouds, for D changes its own features; it wants them on either side of a line.'),
     'features/d_step_centroid_%06d.png': Kind(
-        'd_step_centroid.gif', 'all', False, 'Centroid of Transformed Features, D step,', partial(centroids, 'D'),
+        partial(centroids, 'D'), 'Centroid of Transformed Features, D step,', 'd_step_centroid.gif', 'all', False,
         'Right: both centroids move; D wants a line between them, not distance.'),
     'discriminator/decision_%06d.png': Kind(
-        'decision.gif', 'all', True, 'Discriminator', decision,
+        decision, 'Discriminator', 'decision.gif', 'all', True,
         'Blue where D believes, orange where it does not, a line where it cannot tell; in the end all is pale.'),
     'generator/mapping_%06d.png': Kind(
-        'mapping.gif', 'all', True, 'Generator', mapping,
+        mapping, 'Generator', 'mapping.gif', 'all', True,
         'How G bends and folds a sheet of noise until it lies where the data are; dark patches lie on each other.'),
+    'training_data.png': Kind(training_data, look='What the generator is to learn.'),
+    'training_loss.png': Kind(training_loss, look='Do both losses come to their dashed lines and stay there?'),
+    'metrics.png': Kind(metrics, look='Does each curve come to its dashed line, and those without one come down?'),
+    'columns.png': Kind(table_columns, look='Does each orange curve lie on the blue one? Is the third square pale?'),
 }
-ONCE = {  # the function that draws it, and what to look for
-    'training_data.png': (training_data, 'What the generator is to learn.'),
-    'training_loss.png': (training_loss, 'Do both losses come to their dashed lines and stay there?'),
-    'metrics.png': (metrics, 'Does each curve come to its dashed line, and those without one come down?'),
-    'columns.png': (table_columns, 'Does each orange curve lie on the blue one? Is the third square pale?'),
-}
+FRAMES = {name: kind for name, kind in PICTURES.items() if kind.gif}
+ONCE = {name: kind for name, kind in PICTURES.items() if not kind.gif}
 
 # The palette of pictures of lines and points: all that lies between any two of the colours drawn with, in few enough
 # shades that white stays white in Pillow's search.
-CORNERS = [np.array(colors.to_rgb(colour)) for colour in ('white', 'black', REAL, GENERATED)]
+CORNERS = [np.array(colors.to_rgb(color)) for color in ('white', 'black', REAL, GENERATED)]
 BLENDS = np.concatenate([np.linspace(*pair, 24) for pair in combinations(CORNERS, 2)])
 PALETTE = Image.new('P', (1, 1))
 PALETTE.putpalette(np.round(255*BLENDS).astype(np.uint8).tobytes())
@@ -490,16 +447,16 @@ def write_png(figure, path):
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
     if not any(ax.images or ax.collections for ax in figure.axes):
         image = image.quantize(palette=PALETTE, dither=Image.Dither.NONE)
-    with whole_file(path) as file:
-        image.save(file, 'png', compress_level=3)
+    with replacing(path) as new:
+        image.save(new, 'png', compress_level=3)
 
 
 def painter(data, kind):
-    """Prepares a figure that is drawn again and again: what stands still once, for text costs far more than points, and
-    only what is MOVING each time (matplotlib calls it blitting). Returns the function that writes a snapshot's PNG."""
+    """Prepares a figure for blitting: what stands still is drawn once, for text costs far more than points, and only
+    animated artists each time. Returns the function that writes a snapshot's PNG."""
     figure = new_figure()
-    title = figure.suptitle(kind.title, fontsize=12, **MOVING)
-    update = kind.prepare(figure, data)
+    title = figure.suptitle(kind.title, **ANIMATED)
+    update = kind.draw(figure, data)
     figure.canvas.draw()  # finds room for all text, too
     still = figure.canvas.copy_from_bbox(figure.bbox)
 
@@ -507,61 +464,55 @@ def painter(data, kind):
         title.set_text(f'{kind.title} at Iteration {iteration}')
         update(shot)
         figure.canvas.restore_region(still)
-        parts = [*figure.texts, *(part for ax in figure.axes for part in ax.get_children())]
-        for part in sorted((part for part in parts if part.get_animated()), key=lambda part: part.zorder):
-            figure.draw_artist(part)
+        artists = [*figure.texts, *(artist for ax in figure.axes for artist in ax.get_children())]
+        for artist in sorted(filter(Artist.get_animated, artists), key=Artist.get_zorder):
+            figure.draw_artist(artist)
         write_png(figure, path)
     return paint
 
 
 def write_gif(paths, path, longest=20):
     """Joins PNGs: 2 a second, more where they would last longer than so many seconds, leaving some out where needed."""
+    if not paths:
+        return
     paths = paths[::math.ceil(len(paths)*0.02/longest)]  # viewers show no more than 50 a second
     images = map(Image.open, paths)  # one after the other, for there may be more than files can be open
-    with whole_file(path) as file:
-        next(images).save(file, 'gif', save_all=True, append_images=images, loop=0, optimize=False,
+    with replacing(path) as new:
+        next(images).save(new, 'gif', save_all=True, append_images=images, loop=0, optimize=False,
                           duration=min(500, 10*int(100*longest/len(paths))))
 
 
 # --------------------------------------------------------------------------------------------------- the page
-# A page opened from disk cannot read files, so the numbers stand in it. All words of the user's are in there too, and
-# the script shows them as text.
+# A page opened from disk cannot read files, so the numbers stand in it. The user's texts are in there too, and the
+# script shows them as text.
 
 PAGE = r"""<!doctype html>
 <html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title data-text="title"></title>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title data-text="title"></title>
 <style>
-:root { color-scheme: light dark; --line: #8886; --mark: #d55e00; }
+:root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1900px; margin: 0 auto; padding: 0 1rem 2rem; }
-h1, p { overflow-wrap: anywhere; max-width: 75rem; margin: 1rem 0 .5rem; } h1 { font-size: 1.5rem; }
-h2 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; } aside h2:first-child { margin-top: 0; } figure { margin: 0; }
-nav { position: sticky; top: 0; background: Canvas; display: flex; gap: .8rem; align-items: center; padding: .6rem 0;
-      border-bottom: 1px solid var(--line); margin-bottom: 1rem; z-index: 1; }
-nav input { flex: 1; min-width: 0; accent-color: var(--mark); } nav button { font: inherit; min-width: 4.5rem; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem; flex: 1;
-        align-content: start; }
-.beside { display: flex; gap: 1.5rem; } aside { width: 21rem; }
-@media (max-width: 60rem) { .beside { display: block; } aside { width: auto; margin-top: 1rem; } }
+h1, p { overflow-wrap: anywhere; max-width: 75rem; } h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; }
+nav { position: sticky; top: 0; z-index: 1; background: Canvas; display: flex; gap: .8rem; padding: .6rem 0; }
+nav input { flex: 1; min-width: 0; accent-color: #d55e00; } nav button { font: inherit; min-width: 4.5rem; }
+.beside { display: flex; gap: 1.5rem; } .grid { flex: 1; display: grid; gap: 1rem; align-content: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); } aside { width: 21rem; }
+@media (max-width: 60rem) { .beside { display: block; } aside { width: auto; } }
 @media (prefers-reduced-motion: reduce) { #play { display: none; } }
-img { width: 100%; height: auto; background: #fff; border-radius: .3rem; display: block; }
-.missing { outline: 1px dashed var(--line); } .missing img { visibility: hidden; }
-.missing::before { content: "This picture is missing."; } figcaption, small { font-size: .87rem; opacity: .85; }
-svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid var(--line); border-radius: .3rem; }
+figure { margin: 0; } img { width: 100%; height: auto; background: #fff; display: block; }
+.missing img { visibility: hidden; } .missing::before { content: "This picture is missing."; }
+figcaption, small { font-size: .87rem; opacity: .85; } output, td { font-variant-numeric: tabular-nums; }
+td { padding: 0 1rem 0 0; vertical-align: top; } #files a { margin-right: 1rem; display: inline-block; }
+svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid #8886; }
 svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; pointer-events: none; }
-.Generator, .Energy { stroke: var(--mark); } .mark { stroke: #0072b2; stroke-width: 2; }
+.Generator, .Energy { stroke: #d55e00; } .mark { stroke: #0072b2; stroke-width: 2; }
 .level { stroke-dasharray: 4; opacity: .5; }
-td { padding: 0 1rem 0 0; vertical-align: top; } nav output, td { font-variant-numeric: tabular-nums; }
-#files a { margin-right: 1rem; display: inline-block; }
 </style>
-<h1 data-text="title"></h1>
-<p id="about" data-text="about"></p>
+<h1 data-text="title"></h1><p data-text="about"></p>
 <nav><button id="play">Play</button>
 <input id="slider" type="range" min="0" value="0" aria-label="Snapshot"><output id="at"></output></nav>
-<div class="beside"><div class="grid" id="frames"></div><aside>
-<h2>Losses</h2>
+<div class="beside"><div class="grid" id="frames"></div><aside><h2>Losses</h2>
 <svg id="losses" viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="Mean losses"></svg>
 <small>Orange: generator, the other: discriminator; dashed: equilibrium, ln 2 and 2 ln 2.</small>
 <h2>Energy distance</h2>
@@ -634,7 +585,6 @@ for (const [name, look] of run.pictures) picture('whole', look, name);
 for (const href of run.files) make(find('files'), 'a', { href, textContent: href });
 onhashchange();
 </script>
-</html>
 """
 
 
@@ -643,39 +593,38 @@ def rounded(x):
     return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
 
 
-def write_page(folder, settings, data, names, iterations):
-    """index.html: every kind of picture of these snapshots, moved by one slider, with the numbers behind them."""
-    header, rows = read(folder/'metrics.csv')
-    rows = [row for row in rows if row[0] in iterations]
-    if not rows or not names:
+def write_page(run):
+    """index.html, of the snapshots whose pictures are drawn; nothing as long as there are none."""
+    folder, names = run.folder, run.data['names']
+    header, rows = read_file(folder/'metrics.csv') or ([], [])
+    rows = [row for row in rows if row[0] in run.done]
+    if not rows or not run.painters:
         return
-    summary = dict(claims={}, final={}, versions={}, seconds={}, verdict=(
+    summary = read_file(folder/'summary.json') or dict(claims={}, final={}, versions={}, seconds={}, verdict=(
         'The run is not finished; load this page again to see what is new.'))
-    if (folder/'summary.json').exists():
-        summary = read(folder/'summary.json')
     about = ['hidden layers of {0} units ({layer}, {activation}), noise of {noise_dim}, {iterations} iterations of '
              '{d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, seed {seed}'.format(
-                 ' '.join(map(str, settings['hidden'])), **settings),
+                 ' '.join(map(str, run.settings['hidden'])), **run.settings),
              *(f'{name} {version}' for name, version in summary['versions'].items()),
              *(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()),
-             'columns ' + ', '.join(data['names'][:40]) + ', …'*(len(data['names']) > 40)]
-    claims = [({True: '✓ holds', False: '✗ fails', None: 'undefined'}[claim['holds']], claim['claim'], '; '.join(
-        f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()))
-        for claim in summary['claims'].values()]
+             'columns ' + ', '.join(names[:40]) + ', …'*(len(names) > 40)]
     files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
              *(kind.gif for kind in FRAMES.values()))
     numbers = json.dumps(allow_nan=False, obj=dict(
-        title=f'A GAN learns {Path(settings["data"]).name}', about='; '.join(about),
+        title=f'A GAN learns {Path(run.settings["data"]).name}', about='; '.join(about),
         iterations=[int(row[0]) for row in rows],
-        kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in names],
+        kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in run.painters],
         measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
-        levels=[rounded(data.get(name, math.nan)) for name in ('floor', 'shuffled')],
-        state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)), claims=claims,
+        levels=[rounded(run.data.get(name, math.nan)) for name in ('floor', 'shuffled')],
+        state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)),
+        claims=[({True: '✓ holds', False: 'not so', None: 'undefined'}[claim['holds']], claim['claim'], '; '.join(
+            [f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()]
+            + ([claim['finding']] if claim.get('finding') else []))) for claim in summary['claims'].values()],
         final=[(name.replace('_', ' '), rounded(x)) for name, x in summary['final'].items()],
-        pictures=[(name, look) for name, (_, look) in ONCE.items() if (folder/name).exists()],
+        pictures=[(name, kind.look) for name, kind in ONCE.items() if (folder/name).exists()],
         files=[name for name in files if (folder/name).exists()]))
-    with whole_file(folder/'index.html') as file:
-        file.write(PAGE.replace('@run@', numbers.replace('<', r'\u003c')).encode())
+    with replacing(folder/'index.html') as new:
+        new.write_text(PAGE.replace('@run@', numbers.replace('<', r'\u003c')), encoding='utf-8')
 
 
 # ----------------------------------------------------------------------------------------------- the whole run
@@ -686,7 +635,11 @@ class Run:
 
     def __init__(self, folder, parent=None):
         self.folder, self.parent, self.failed, self.done, self.paged = folder, parent, False, set(), 0.
-        self.settings, self.data = read(folder/'settings.json'), read(folder/'snapshots/data.npz')
+        self.settings, self.data = read_file(folder/'settings.json'), read_file(folder/'snapshots/data.npz')
+        if self.settings is None or self.data is None:
+            raise FileNotFoundError
+        if not self.settings:
+            raise Failure(f'{folder/"settings.json"} is damaged: it holds nothing')
         self.data.update(noise_dim=self.settings['noise_dim'], built_in=not self.settings['fingerprint'],
                          names=self.data['names'].tolist())
         self.painters = {
@@ -694,29 +647,28 @@ class Run:
             if self.settings['pictures'] in (kind.which, 'all') and (len(self.data['low']) == 2 or not kind.planar)}
         known = font_manager.get_font(font_manager.findfont('DejaVu Sans')).get_charmap()
         if any(ord(letter) not in known for name in self.data['names'] for letter in name if letter.isprintable()):
-            print('plotting.py: the font lacks letters of the column names, which are drawn as boxes', file=sys.stderr)
+            report('the font lacks letters of the column names, which are drawn as boxes')
 
     @contextlib.contextmanager
     def trying(self):
-        """Says what cannot be drawn, the first time, and lets all else be drawn. Ends the process with its run."""
-        if self.parent and os.name == 'posix' and os.getppid() != self.parent:
+        """Reports what cannot be drawn, the first time, and lets all else be drawn. Ends the process with its run."""
+        if self.parent and os.getppid() != self.parent:
             sys.exit()
         try:
             yield
-        except OSError as error:
+        except (OSError, Failure) as error:
             if not self.failed:
-                what = f'{error.filename}: {error.strerror}' if error.errno else error
-                print(f'plotting.py: {what}; other pictures are drawn', file=sys.stderr, flush=True)
+                report(error, '; other pictures are drawn')
             self.failed = True
 
-    def draw_frames(self, again):
-        """Draws what the snapshots on disk call for, all of it or what is missing; once a second the page shows it."""
-        for iteration, source in numbered(self.folder, 'snapshots/%06d.npz').items():
+    def draw_frames(self, again=False):
+        """Draws what the snapshots on disk call for, what is missing or all; once a second the page shows it."""
+        for iteration, source in numbered(self.folder, SNAPSHOT).items():
             if iteration in self.done:
                 continue
             missing = [name for name in self.painters if again or not (self.folder/(name % iteration)).exists()]
             with self.trying():
-                shot = read(source) if missing else {}
+                shot = read_file(source) if missing else {}
                 for name in missing:
                     (self.folder/name).parent.mkdir(exist_ok=True)
                     self.painters[name](shot, iteration, self.folder/(name % iteration))
@@ -725,24 +677,29 @@ class Run:
                 self.write_page()
 
     def draw_rest(self):
-        """Draws the pictures of the whole run and joins the GIFs."""
-        for name, (draw, _) in ONCE.items():
+        """Draws the pictures of the whole run, joins the GIFs and writes the page."""
+        for name, kind in ONCE.items():
             with self.trying():
-                figure = draw(self.folder, self.data)
+                figure = kind.draw(self.folder, self.data)
                 if figure:
                     figure.canvas.draw()
                     write_png(figure, self.folder/name)
         for name in self.painters:
             with self.trying():
-                paths = list(numbered(self.folder, name).values())
-                if paths:
-                    write_gif(paths, self.folder/FRAMES[name].gif)
+                write_gif(list(numbered(self.folder, name).values()), self.folder/FRAMES[name].gif)
+        self.write_page()
 
     def write_page(self):
-        """The page of the snapshots whose pictures are drawn."""
         with self.trying():
-            write_page(self.folder, self.settings, self.data, self.painters, self.done)
+            write_page(self)
         self.paged = time.monotonic()
+
+
+def report(error, more=''):
+    """A line on stderr about an error, with the file that it is about."""
+    if isinstance(error, OSError):
+        error = f'{error.filename}: {error.strerror or error.args[0]}'
+    print(f'plotting.py: {error}{more}', file=sys.stderr, flush=True)
 
 
 def main():
@@ -755,23 +712,21 @@ def main():
     warnings.simplefilter('ignore')  # whatever numbers a run holds, they are drawn as far as they can be
     try:
         run = Run(Path(arguments.folder), arguments.follow)
-        # A run says a word at each snapshot and another at its end, then writes its summary and closes the pipe.
-        for word in iter(sys.stdin.readline, '') if arguments.follow else ['finish\n']:
-            run.draw_frames(again=not arguments.follow)
-            if word == 'finish\n':
-                run.draw_rest()
-                run.write_page()
-                print('done', flush=True)
-        run.write_page()
+        over = not arguments.follow
+        while not over:  # until stdin ends; what the run has written until then is still drawn
+            over = select.select([0], [], [], 0.2)[0] and not os.read(0, 4096)
+            run.draw_frames()
+        run.draw_frames(again=not arguments.follow)
+        run.draw_rest()
         return int(run.failed)
     except KeyboardInterrupt:
         return 130
-    except (FileNotFoundError, NotADirectoryError):
-        status, line = 2, f'error: argument DIR: {arguments.folder} holds no run; give the output folder of one'
-    except OSError as error:
-        status, line = 1, error
-    print(f'plotting.py: {line}', file=sys.stderr)
-    return status
+    except FileNotFoundError:
+        report(f'error: argument DIR: {arguments.folder} holds no run; give the output folder of one')
+        return 2
+    except (OSError, Failure) as error:
+        report(error)
+        return 1
 
 
 if __name__ == '__main__':

@@ -65,6 +65,10 @@ def press(browser, key):
     return at(browser)
 
 
+def wait(browser):
+    browser.execute_async_script('setTimeout(arguments[0], 500)')
+
+
 def test_slider_keys_and_address_move_every_picture(browser, folder):
     open_page(browser, folder)
     assert len(sources(browser)) == 7 and at(browser) == 1000  # the newest, where no address says otherwise
@@ -82,11 +86,7 @@ def test_slider_keys_and_address_move_every_picture(browser, folder):
     assert at(browser) == 500
     play = browser.find_element(By.ID, 'play')
     play.click()
-    browser.implicitly_wait(0)
-    for _ in range(40):
-        if browser.find_element(By.ID, 'at').text != 'iteration 500':
-            break
-        browser.execute_async_script('setTimeout(arguments[0], 100)')
+    wait(browser)
     assert play.text == 'Pause' and at(browser) > 500
     play.click()
     assert play.text == 'Play'
@@ -95,16 +95,18 @@ def test_slider_keys_and_address_move_every_picture(browser, folder):
 
 
 def test_nothing_fails_and_nothing_leaves_the_folder(browser, folder):
+    """And names are text."""
     for kind in 'browser', 'performance':
         browser.get_log(kind)
     open_page(browser, folder)
-    browser.execute_async_script('setTimeout(arguments[0], 500)')
+    wait(browser)
     assert browser.get_log('browser') == []
     requests = [entry['message'] for entry in browser.get_log('performance')
                 if 'Network.requestWillBeSent"' in entry['message']]
     assert len(requests) > 5 and not [text for text in requests if '"url":"http' in text]
-    assert browser.execute_script('return [...document.images].every(i => i.complete && i.naturalWidth > 0)')
-    assert browser.execute_script('return [...document.images].every(i => i.alt)')
+    assert browser.execute_script('return [...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt)')
+    assert browser.title == 'A GAN learns <b>.csv'
+    assert HOSTILE in browser.find_element(By.TAG_NAME, 'body').text
 
 
 def test_four_thousand_snapshots(browser, tmp_path):
@@ -121,31 +123,25 @@ def test_four_thousand_snapshots(browser, tmp_path):
     assert at(browser) == 12_340
 
 
-def test_names_are_text(browser, folder):
-    open_page(browser, folder)
-    assert browser.title == 'A GAN learns <b>.csv'
-    assert HOSTILE in browser.find_element(By.TAG_NAME, 'body').text
-
-
 def test_a_missing_picture_has_a_placeholder(browser, folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path/'copy')
     (copy/'iterations'/'iteration_000500.png').unlink()
     open_page(browser, copy, '#500')
-    browser.execute_async_script('setTimeout(arguments[0], 500)')
+    wait(browser)
     assert len(browser.find_elements(By.CSS_SELECTOR, 'figure.missing')) == 1
     press(browser, Keys.ARROW_RIGHT)
-    browser.execute_async_script('setTimeout(arguments[0], 500)')
+    wait(browser)
     assert not browser.find_elements(By.CSS_SELECTOR, 'figure.missing')
 
 
-@pytest.mark.parametrize('width', [360, 1500])
-def test_no_scrolling_sideways(width, browser, folder):
-    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=800, deviceScaleFactor=1,
-                                                                       mobile=False))
-    open_page(browser, folder)
-    wide, grid = browser.execute_script('return [document.documentElement.scrollWidth, '
-                                        'getComputedStyle(document.getElementById("frames")).gridTemplateColumns]')
-    assert wide <= width and (len(grid.split()) == 1) == (width == 360)
+def test_no_scrolling_sideways(browser, folder):
+    for width in 360, 1500:
+        browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=800, deviceScaleFactor=1,
+                                                                           mobile=False))
+        open_page(browser, folder)
+        wide, grid = browser.execute_script('return [document.documentElement.scrollWidth, '
+                                            'getComputedStyle(document.getElementById("frames")).gridTemplateColumns]')
+        assert wide <= width and (len(grid.split()) == 1) == (width == 360)
     browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from folders import draw, make_folder
 ROOT = Path(plotting.__file__).parent
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-50, 50, 300)
-DATA = {  # of all kinds: rows, and what else make_folder is told
+DATA = {  # of all kinds: rows, and further arguments of make_folder
     'built-in': (np.stack([X, 10 + X**2], axis=1), dict(own=False, names=['x', 'y'], noise_dim=1)),
     'one column': (RNG.normal(size=[300, 1]), {}),
     'thirty long names': (RNG.normal(size=[300, 30]),
@@ -45,6 +46,11 @@ MOVING = 'built-in', 'one column', 'three longer names', 'heavy tails, few value
 def pictures(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*')
             if path.suffix in ('.png', '.gif')}
+
+
+def numbers_of_page(folder):
+    text = (folder/'index.html').read_text()
+    return json.loads(text.split('<script type="application/json" id="run">')[1].split('</script>')[0])
 
 
 def ink_at_the_border(path):
@@ -89,10 +95,16 @@ def test_heavy_tails_get_logarithmic_axes():
         assert ax.get_xscale() == scale, values[:3]
 
 
+def prepared(tmp_path, rows, draw, *arguments, **options):
+    """The figure that a function draws of a run on these rows."""
+    folder = make_folder(tmp_path/'run', rows, *arguments, **options)
+    return draw(folder, plotting.Run(folder).data)
+
+
 def test_names_leave_room_for_powers_of_ten(tmp_path):
-    folder = make_folder(tmp_path/'run', 1e5*RNG.normal(size=[300, 7]), ['Yearly income, gross [€]']*7, iterations=(0,))
     figure = plotting.new_figure()
-    plotting.samples(figure, plotting.Run(folder).data)
+    prepared(tmp_path, 1e5*RNG.normal(size=[300, 7]), lambda folder, data: plotting.samples(figure, data),
+             ['Yearly income, gross [€]']*7, iterations=(0,))
     figure.canvas.draw()
     for ax in figure.axes:
         name, power = ax.xaxis.label.get_window_extent(), ax.xaxis.get_offset_text().get_window_extent()
@@ -101,28 +113,50 @@ def test_names_leave_room_for_powers_of_ten(tmp_path):
 
 def test_tails_of_generated_rows_count_too(tmp_path):
     """The rows kept back may have missed them."""
-    folder = make_folder(tmp_path/'run', RNG.normal(size=[300, 2]), iterations=(0,))
-    np.savetxt(folder/'generated_samples.csv', RNG.standard_t(1, [5000, 2]), '%.9g', ',', header='x0,x1', comments='')
-    figure = plotting.table_columns(folder, plotting.Run(folder).data)
-    assert [ax.get_xscale() for ax in figure.axes[:2]] == ['symlog', 'symlog']
-    for ax in figure.axes[:2]:  # and the numbers along them stand apart
+    def draw_tails(folder, data):
+        np.savetxt(folder/'generated_samples.csv', RNG.standard_t(1, [5000, 2]), '%.9g', ',', header='a,a', comments='')
+        return plotting.table_columns(folder, data)
+    figure = prepared(tmp_path, RNG.normal(size=[300, 2]), draw_tails)
+    for ax in figure.axes[:2]:
         ends = ax.transData.transform([(x, 0) for x in sorted(ax.get_xticks())])[:, 0]
-        assert np.diff(ends).min() > 12
+        assert ax.get_xscale() == 'symlog' and np.diff(ends).min() > 12  # and the numbers along it stand apart
+
+
+def draw_metrics(tmp_path, **columns):
+    """The panels of metrics.png, by title, where columns of metrics.csv hold these values; None: there is no such."""
+    def draw_changed(folder, data):
+        with open(folder/'metrics.csv', newline='') as file:
+            rows = [dict(row, **{name: value[k] for name, value in columns.items() if value})
+                    for k, row in enumerate(csv.DictReader(file))]
+        names = [name for name in rows[0] if columns.get(name, True)]
+        (folder/'metrics.csv').write_text('\n'.join([','.join(names), *(
+            ','.join(str(row[name]) for name in names) for row in rows)]) + '\n')
+        return plotting.metrics(folder, data)
+    figure = prepared(tmp_path, RNG.normal(size=[300, 2]), draw_changed)
+    figure.canvas.draw()
+    return {ax.get_title(): ax for ax in figure.axes}
 
 
 def test_negative_energy_distances_lie_within_their_panel(tmp_path):
     """Also the first, far above the others."""
-    folder = make_folder(tmp_path/'run', RNG.normal(size=[300, 2]))
-    header, *rows = (folder/'metrics.csv').read_text().splitlines()
-    rows = [row.split(',') for row in rows]
-    for row, value in zip(rows, ('0.8', '-0.03', '-0.04')):
-        row[header.split(',').index('Energy Distance')] = value
-    (folder/'metrics.csv').write_text('\n'.join([header, *map(','.join, rows)]) + '\n')
-    figure = plotting.metrics(folder, plotting.Run(folder).data)
-    figure.canvas.draw()
-    ax, = (ax for ax in figure.axes if ax.get_title() == 'Energy distance')
+    ax = draw_metrics(tmp_path, **{'Energy Distance': [0.8, -0.03, -0.04]})['Energy distance']
     heights = ax.transAxes.inverted().transform(ax.transData.transform(ax.lines[0].get_xydata()))[:, 1]
     assert ax.get_yscale() == 'symlog' and 0.04 < heights.min() and heights.max() < 0.96
+
+
+def test_panels_are_those_of_the_columns_there_are(tmp_path):
+    """Columns that are missing, as in older runs, or not finite have none; ten panels stand apart."""
+    neighbours, residual = 'Nearest neighbours of their own kind', 'Curve residual, median |y - f(x)|'
+    panels = draw_metrics(tmp_path/'old', **{'D on Real': None, 'Energy Distance': ['nan', 'inf', '']})
+    assert len(panels) == 5 and not panels.keys() & {neighbours, 'Mean D(x)', 'Energy distance', residual}
+    full = {'Neighbour Share': ['', 0.9, 0.6], 'Curve Residual': [3, 2, 1], 'Coverage': [0, 0.5, 1]}
+    panels = draw_metrics(tmp_path/'new', **full)
+    boxes = [ax.get_tightbbox() for ax in panels.values()]
+    assert len(panels) == 10 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    share, level = panels[neighbours].lines
+    assert np.array_equal(share.get_ydata(), [np.nan, 0.9, 0.6], equal_nan=True)
+    assert share.get_color() == plotting.GENERATED
+    assert level.get_ydata()[0] == 0.5 and level.get_label() == 'cannot tell'
 
 
 def test_round_numbers_around_features():
@@ -149,29 +183,44 @@ def copy(run, tmp_path):
     return shutil.copytree(run, tmp_path/'copy')
 
 
-def test_lost_pictures_are_drawn_again(copy):
+DARK = b'axes.facecolor: black\nfont.size: 22\ntext.usetex: True\npath.effects: [withStroke()]\nsavefig.dpi: 9\n'
+
+
+@pytest.mark.parametrize('matplotlibrc, environment', [
+    (DARK, {}), (b'\xff\n', {}), (None, dict(MPLCONFIGDIR='{rc}')),
+    (b'backend: none\nno key\n', dict(MATPLOTLIBRC='{rc}', MPLBACKEND='module://matplotlib_inline.backend_inline'))])
+def test_lost_pictures_are_drawn_again(matplotlibrc, environment, copy, tmp_path):
+    """To the byte, without a display and a HOME, whatever matplotlib's files and variables say."""
     before = pictures(copy)
     assert len(before) == 9 + 3 + 3
     for name in before:
         (copy/name).unlink()
-    done = subprocess.run([sys.executable, ROOT/'plotting.py', copy], capture_output=True, text=True,
-                          env={'PATH': '', 'LANG': 'C'})  # no display, no HOME
+    (tmp_path/'rc').mkdir()
+    (tmp_path/'rc'/'matplotlibrc').write_bytes(DARK)
+    if matplotlibrc:
+        (tmp_path/'matplotlibrc').write_bytes(matplotlibrc)
+    environment = {name: value.format(rc=tmp_path/'rc') for name, value in environment.items()}
+    done = subprocess.run([sys.executable, ROOT/'plotting.py', 'copy'], cwd=tmp_path, capture_output=True, text=True,
+                          env={'PATH': '', 'LANG': 'C', **environment})
     assert (done.returncode, done.stderr) == (0, '')
     assert pictures(copy) == before
 
 
 def test_no_tensorflow_and_no_pyplot():
-    code = ('import sys, plotting; print([name in sys.modules for name in '
-            '("tensorflow", "matplotlib.pyplot", "gan_quadratic")])')
+    code = 'import sys, plotting; print([name in sys.modules for name in ("tensorflow", "matplotlib.pyplot")])'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == '[False, False, False]\n'
+    assert done.stdout == '[False, False]\n'
 
 
 def test_a_folder_without_a_run_is_bad_input(tmp_path):
+    """One line, also in a terminal that cannot show it."""
     (tmp_path/'file').touch()
-    for path in tmp_path, tmp_path/'file', tmp_path/'nothing':
-        status, said = draw(path)
-        assert status == 2 and said.count('\n') == 1 and 'holds no run' in said
+    for path in tmp_path, tmp_path/'file':
+        status, line = draw(path)
+        assert status == 2 and line.count('\n') == 1 and 'holds no run' in line
+    done = subprocess.run([sys.executable, ROOT/'plotting.py', tmp_path/'größe'], capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONIOENCODING='ascii'))
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and r'gr\xf6\xdfe holds no run' in done.stderr
 
 
 def test_what_moves_is_drawn_and_nothing_stays(tmp_path):
@@ -179,7 +228,7 @@ def test_what_moves_is_drawn_and_nothing_stays(tmp_path):
     folder = make_folder(tmp_path/'run', *DATA['built-in'][:1], iterations=(0,))
     run = plotting.Run(folder)
     paint = run.painters['discriminator/decision_%06d.png']
-    shot = plotting.read(folder/'snapshots'/'000000.npz')
+    shot = plotting.read_file(folder/'snapshots'/'000000.npz')
     nowhere, across = (dict(shot, decision=np.tile(np.linspace(0, end, 8), 8)) for end in (0.4, 1))
     outside = dict(nowhere, generated=shot['generated'] + 1e6)
     drawn = []
@@ -193,20 +242,16 @@ def test_what_moves_is_drawn_and_nothing_stays(tmp_path):
     assert len(text) > 50 and text[:, 1].min() > 400
 
 
-def test_colours_are_the_same_in_every_picture(run):
+def test_colours_and_axes_are_the_same_in_every_picture(run):
     """White is white, and the two colours stand in each picture as they are, not only in shades of them."""
     wanted = {(255, 255, 255), *(tuple(bytes.fromhex(colour[1:])) for colour in (plotting.REAL, plotting.GENERATED))}
-    for name in ('iterations/iteration_000100.png', 'features/feature_transform_000100.png',
-                 'features/feature_transform_centroid_000100.png'):
-        with Image.open(run/name) as image:
+    for name in (name for name, kind in plotting.FRAMES.items() if kind.which == 'article'):
+        with Image.open(run/(name % 100)) as image:
             found = {colour: count for count, colour in image.convert('RGB').getcolors(1000)}
         assert wanted <= found.keys() and found[255, 255, 255] > 1e5, name
-
-
-def test_sample_pictures_keep_their_axes(run):
     frames = [np.asarray(Image.open(run/'iterations'/f'iteration_{i:06d}.png').convert('RGB')) for i in (0, 200)]
-    assert np.array_equal(frames[0][60:, :70], frames[1][60:, :70])      # the y axis with its numbers
-    assert np.array_equal(frames[0][420:460, :500], frames[1][420:460, :500])        # legend
+    for part in (slice(60, None), slice(70)), (slice(420, 460), slice(500)):  # the y axis with its numbers, the legend
+        assert np.array_equal(frames[0][part], frames[1][part])
 
 
 @pytest.mark.parametrize('n, milliseconds, frames', [(3, 500, 3), (50, 400, 50), (1500, 20, 750)])
@@ -220,37 +265,37 @@ def test_gifs_last_no_longer_than_twenty_seconds(n, milliseconds, frames, tmp_pa
         assert gif.n_frames*gif.info['duration'] <= 20_000
 
 
-@pytest.mark.parametrize('name', ['snapshots/000100.npz', 'loss_logs.csv', 'metrics.csv', 'summary.json'])
-def test_damaged_numbers(name, copy):
-    """One line that names the file, status 1, and every other picture is drawn."""
-    for path in [*copy.rglob('*.png'), *copy.rglob('*.gif')]:
-        path.unlink()
-    content = (copy/name).read_bytes()
-    (copy/name).write_bytes(content[:60] + b'\xff\x00garbage' + content[60:len(content)//2] + b'\n')
-    status, said = draw(copy)
-    assert status == 1 and said.count('\n') == 1, said
-    assert said.startswith(f'plotting.py: {copy/name} is damaged')
-    assert len(pictures(copy)) >= 15 - 3 - 1
+@pytest.mark.parametrize('name, content, left', [
+    *((name, None, 15 - 3 - 1) for name in ('snapshots/000100.npz', 'loss_logs.csv', 'metrics.csv', 'summary.json')),
+    *(('settings.json', content, 0) for content in (b'{"a": ', b'null', b'{}')), ('snapshots/data.npz', b'PK', 0)])
+def test_damaged_files(name, content, left, copy):
+    """One line that names the file, status 1, and every picture that does not need it is drawn."""
+    for path in pictures(copy):
+        (copy/path).unlink()
+    whole = (copy/name).read_bytes()
+    (copy/name).write_bytes(content or whole[:60] + b'\xff\x00garbage' + whole[60:len(whole)//2] + b'\n')
+    status, line = draw(copy)
+    assert status == 1 and line.count('\n') == 1 and line.startswith(f'plotting.py: {copy/name} is damaged')
+    assert len(pictures(copy)) >= left
 
 
 def test_what_the_gifs_are_made_of(copy):
-    """All frames on disk, also where a snapshot's numbers are gone; one that is cut is named."""
+    """All frames on disk, also where a snapshot's numbers are gone, which then is not on the page; one that is cut is
+    reported."""
     (copy/'snapshots'/'000100.npz').unlink()
     assert draw(copy) == (0, '')
     with Image.open(copy/'iterations.gif') as gif:
         assert gif.n_frames == 3
-    frame = copy/'iterations'/'iteration_000100.png'
-    os.truncate(frame, 3000)
-    status, said = draw(copy)
-    assert status == 1 and said.count('\n') == 1 and str(copy/'iterations.gif') in said
-
-
-@pytest.mark.parametrize('name, content', [('settings.json', b'{"a": '), ('settings.json', b'null'),
-                                           ('settings.json', b'{}'), ('snapshots/data.npz', b'PK')])
-def test_damaged_foundations(name, content, copy):
-    (copy/name).write_bytes(content)
-    status, said = draw(copy)
-    assert status == 1 and said.startswith(f'plotting.py: {copy/name} is damaged') and said.count('\n') == 1
+    with open(copy/'metrics.csv') as file:
+        rows = {int(row['Iteration']): row for row in csv.DictReader(file)}
+    numbers = numbers_of_page(copy)
+    assert numbers['iterations'] == [0, 200]
+    for name, values in numbers['measures'].items():  # each by its snapshot
+        for i, value in zip((0, 200), values):
+            assert value is None if rows[i][name] == '' else value == pytest.approx(float(rows[i][name]), rel=1e-3)
+    os.truncate(copy/'iterations'/'iteration_000100.png', 3000)
+    status, line = draw(copy)
+    assert status == 1 and line.count('\n') == 1 and str(copy/'iterations.gif') in line
 
 
 def test_a_last_line_that_is_being_written(copy):
@@ -263,67 +308,66 @@ def test_a_last_line_that_is_being_written(copy):
     assert draw(copy) == (0, '')
 
 
-# ---------------------------------------------------------------------------------------------------- the page
-
-def numbers_of_page(folder):
-    text = (folder/'index.html').read_text()
-    return json.loads(text.split('<script type="application/json" id="run">')[1].split('</script>')[0])
-
-
-def test_measures_stand_by_their_snapshot(copy):
-    """Also where a snapshot's file, or its row, is missing."""
-    (copy/'snapshots'/'000100.npz').unlink()
+def test_claims_on_the_page(copy):
+    summary = json.loads((copy/'summary.json').read_text())
+    claim = summary['claims']['losses_settle']
+    summary['claims'].update(no=dict(claim, holds=False, finding='They swing.'), open=dict(claim, holds=None))
+    summary['final'].update(neighbours_samples=0.51234)
+    (copy/'summary.json').write_text(json.dumps(summary))
     assert draw(copy) == (0, '')
-    with open(copy/'metrics.csv') as file:
-        rows = {int(row['Iteration']): row for row in csv.DictReader(file)}
-    numbers = numbers_of_page(copy)
-    assert numbers['iterations'] == [0, 200]
-    for name, values in numbers['measures'].items():
-        for i, value in zip((0, 200), values):
-            assert value is None if rows[i][name] == '' else value == pytest.approx(float(rows[i][name]), rel=1e-3)
+    figures = 'distance 0.01; spread undefined'
+    assert numbers_of_page(copy)['claims'] == [['✓ holds', 'The losses settle', figures], [
+        'not so', 'The losses settle', figures + '; They swing.'], ['undefined', 'The losses settle', figures]]
+    assert ['neighbours samples', 0.5123] in numbers_of_page(copy)['final']
 
 
 def test_the_page_is_written_once_a_second(copy, monkeypatch):
     """As snapshots arrive, and it shows those alone whose pictures are drawn."""
     shown, clock = [], iter(np.arange(100, 200, 0.3))
-    monkeypatch.setattr(plotting, 'write_page', lambda *words: shown.append(sorted(words[-1])))
+    monkeypatch.setattr(plotting, 'write_page', lambda run: shown.append(sorted(run.done)))
     monkeypatch.setattr(plotting.time, 'monotonic', lambda: next(clock))
     for i in range(300, 1000, 100):
         shutil.copy(copy/'snapshots'/'000200.npz', copy/'snapshots'/f'000{i}.npz')
-    plotting.Run(copy).draw_frames(again=False)
+    plotting.Run(copy).draw_frames()
     assert len(shown) == 3 and all(iterations == [*range(0, iterations[-1] + 1, 100)] for iterations in shown)
 
 
 # ------------------------------------------------------------------------------------------------ beside a run
 
-def follow(folder, **options):
-    words = sys.executable, ROOT/'plotting.py', folder, '--follow', str(os.getpid())
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            **options)
+def follow(folder, parent):
+    arguments = sys.executable, ROOT/'plotting.py', folder, '--follow', str(parent)
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition):
+    for _ in range(400):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError('nothing came of it')
 
 
 def test_following_a_run(run, copy):
-    """It draws what is missing, to the same bytes as when all is drawn, says when that is done, and puts the summary
-    that comes then on the page."""
-    for path in [*copy.rglob('*_000200.png'), *copy.glob('*.png'), *copy.rglob('*.gif')]:
+    """It draws what arrives and is not drawn yet, to the same bytes as when all is drawn; at the end of its stdin what
+    is left, the pictures of the whole run, the GIFs and the page with the summary."""
+    for path in [*copy.rglob('*_000[12]00.png'), *copy.glob('*.png'), *copy.glob('*.gif'), copy/'index.html']:
         path.unlink()
-    summary = (copy/'summary.json').rename(copy/'summary')
-    process = follow(copy)
-    process.stdin.write('draw\ndraw\nfinish\n')
-    process.stdin.flush()
-    assert process.stdout.readline() == 'done\n'
-    assert pictures(copy) == pictures(run) and 'not finished' in (copy/'index.html').read_text()
-    summary.rename(copy/'summary.json')
+    late = {name: (copy/name).rename(copy/f'{len(name)}') for name in ('snapshots/000200.npz', 'summary.json')}
+    process = follow(copy, os.getpid())
+    wait_until(lambda: (copy/'features'/'feature_transform_centroid_000100.png').exists())
+    assert 200 not in numbers_of_page(copy)['iterations'] and 'not finished' in numbers_of_page(copy)['state']
+    assert process.poll() is None and not list(copy.glob('*.gif')) and not (copy/'metrics.png').exists()
+    for name, path in late.items():
+        path.rename(copy/name)
     assert process.communicate() == ('', '') and process.returncode == 0
-    assert 'The losses settle' in (copy/'index.html').read_text()
+    assert pictures(copy) == pictures(run) and numbers_of_page(copy) == numbers_of_page(run)
 
 
-def test_a_run_that_ends_early_ends_it(copy):
-    for path in copy.rglob('*.png'):
-        path.unlink()
-    process = follow(copy)
-    assert process.communicate('draw\n') == ('', '') and process.returncode == 0
-    assert (copy/'iterations'/'iteration_000200.png').exists() and not (copy/'metrics.png').exists()
+def test_it_draws_for_no_other_run(copy):
+    for name in pictures(copy):
+        (copy/name).unlink()
+    process = follow(copy, os.getppid())
+    assert process.communicate() == ('', '') and process.returncode == 0 and pictures(copy) == {}
 
 
 @pytest.mark.parametrize('whose', ['its own', "the run's"])
@@ -332,19 +376,14 @@ def test_a_kill_leaves_no_half_picture(whose, tmp_path):
     folder = make_folder(tmp_path/'run', *DATA['built-in'][:1], iterations=range(0, 3000, 10))
     parent = ('import os, subprocess, sys, time\n'
               'p = subprocess.Popen([*sys.argv[1:], str(os.getpid())], stdin=subprocess.PIPE)\n'
-              'p.stdin.write(b"draw\\n"); p.stdin.flush(); print(p.pid, flush=True); time.sleep(60)')
+              'print(p.pid, flush=True); time.sleep(60)')
     process = subprocess.Popen([sys.executable, '-c', parent, sys.executable, str(ROOT/'plotting.py'), str(folder),
                                 '--follow'], stdout=subprocess.PIPE, text=True)
     drawing = int(process.stdout.readline())
-    while len(list(folder.rglob('*.png'))) < 5:
-        time.sleep(0.02)
+    wait_until(lambda: len(list(folder.rglob('*.png'))) >= 5)
     os.kill(drawing, signal.SIGTERM) if whose == 'its own' else process.kill()
-    for _ in range(200):
-        time.sleep(0.05)
-        if not os.path.exists(f'/proc/{drawing}') or 'State:\tZ' in Path(f'/proc/{drawing}/status').read_text():
-            break
-    else:
-        raise AssertionError('it draws on')
+    wait_until(lambda: not os.path.exists(f'/proc/{drawing}')
+               or 'State:\tZ' in Path(f'/proc/{drawing}/status').read_text())
     process.kill()
     process.communicate()
     assert not list(folder.rglob('*.tmp')) and len(list(folder.rglob('*.png'))) < 300
