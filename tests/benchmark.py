@@ -9,7 +9,6 @@ part where there is a compiler, JAX and PyTorch where they are installed. Peak m
 it in an environment of the run-time packages, because TensorFlow loads others that it finds.
 """
 import argparse
-import contextlib
 import ctypes
 import functools
 import json
@@ -33,7 +32,7 @@ from helpers import ROOT, gan_quadratic as program, print_command, print_table
 tf = program.tf  # imports TensorFlow when it is first used
 PROGRAM, HERE = ROOT/'gan_quadratic.py', ROOT/'tests'
 BATCH, BLOCK = 256, 999  # the default run trains so many iterations in a call
-TURN, REST = 0.5, 0.3  # seconds of a loop's turn, and before it, until the threads of the one before sleep
+TURN = 1  # seconds that a loop is timed at a stretch
 EQUAL = 20  # first iterations, in which all loops must come to the same losses
 COMPILER = next(filter(None, map(shutil.which, ('cc', 'gcc', 'clang'))), None)
 
@@ -62,36 +61,26 @@ def print_figures(taken):
 
 
 def race(contenders, weights, rounds):
-    """Loops in turns, each in a process of its own: their figures, and their first losses by name.
-
-    contenders: name -> (how to prepare it, iterations in a call).
-    """
-    turns, losses = {}, {}
-    with contextlib.ExitStack() as stack:
-        for name, (prepare, n) in contenders.items():
-            process = stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context('spawn')))
-            losses[name] = process.submit(start_loop, prepare, n, weights).result()
-            turns[name] = lambda process=process, n=n: process.submit(time_loop, n).result()
-        return take_turns(turns, rounds), losses
+    """Loops in turns, each turn in a process of its own. contenders: name -> (how to prepare it, iterations in a call).
+    Returns by name what `print_figures` takes, and the first losses."""
+    def turn(*contender):
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+            return process.submit(time_loop, *contender, weights).result()
+    taken = take_turns({name: functools.partial(turn, *each) for name, each in contenders.items()}, rounds)
+    return ({name: [{'microseconds an iteration': figure} for figure, _ in each] for name, each in taken.items()},
+            {name: each[0][1] for name, each in taken.items()})
 
 
-def start_loop(prepare, n, weights):
-    """In a contender's process: prepares its loop. Returns its first losses."""
-    global train
+def time_loop(prepare, n, weights):
+    """Microseconds an iteration of a loop, n in a call, and its first losses."""
     train = prepare(weights)
     losses = np.array(train(min(n, EQUAL)), float)
     train(n)  # the first call takes longer
-    return losses
-
-
-def time_loop(n):
-    """In a contender's process: takes a turn."""
-    time.sleep(REST)
     calls, began = 0, time.perf_counter()
     while time.perf_counter() < began + TURN:
         train(n)
         calls += 1
-    return {'microseconds an iteration': 1e6*(time.perf_counter() - began)/(calls*n)}
+    return 1e6*(time.perf_counter() - began)/(calls*n), losses
 
 
 def run(*words):
@@ -118,8 +107,7 @@ def run(*words):
 
 
 def memory(pid):
-    """Bytes that a process and all that it started have resident. What they share counts for each, libraries above
-    all, which makes this a little too much; their proportional share would depend on who else uses TensorFlow."""
+    """Bytes that a process and all that it started have resident; what they share, as libraries, counts for each."""
     try:
         pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
         children = ' '.join(path.read_text() for path in Path(f'/proc/{pid}/task').glob('*/children')).split()
@@ -161,13 +149,13 @@ def tutorial_script(iterations):
         log.write('Iteration,Discriminator Loss,Generator Loss\n')
         for i in range(iterations):
             X_batch, Z_batch = sample_rows(BATCH, real_rng), program.sample_Z(BATCH, 2, noise_rng)
-            feed, shown = {gan.X: X_batch, gan.Z: Z_batch}, i % 1000 == 0
-            look = (lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed)) if shown else (lambda: None)
+            feed = {gan.X: X_batch, gan.Z: Z_batch}
+            look = (lambda: None) if i % 1000 else lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed)
             dloss, gloss, (_, before, after) = program.train_iteration(sess, gan, X_batch, Z_batch, look=look)
             print('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % (i, dloss, gloss))
             if i % 10 == 0:
                 log.write('%d,%f,%f\n' % (i, dloss, gloss))
-            if not shown:
+            if i % 1000:
                 continue
             samples = {'Real Data': real, 'Generated Data': sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})}
             features = dict(zip(('Real Data Before G step', 'Generated Data Before G step', 'Real Data After G step',
@@ -333,7 +321,7 @@ SIZES = [{  # what is not the default -> arguments of `shipped_loop`
 
 
 def part_loops(rounds, quick):
-    """Microseconds per iteration of the default training, drawing of batches included, which the first does beside it"""
+    """Microseconds per iteration of the default training, with drawing of batches, which the first does beside it"""
     present = {}
     for name, (prepare, need, n) in CONTENDERS.items():
         if COMPILER if need == 'a C compiler' else find_spec(need):
@@ -343,18 +331,20 @@ def part_loops(rounds, quick):
     sess, _ = open_graph()
     with sess.graph.as_default():
         taken, losses = race(present, sess.run(tf.trainable_variables()), rounds)
-    for name, each in losses.items():
-        for figures in taken[name]:
-            figures[f'losses of {EQUAL} iterations, at most apart'] = np.abs(each - losses['the shipped loop']).max()
+    for name, rounds in taken.items():
+        apart = np.abs(losses[name] - losses['the shipped loop']).max()
+        taken[name] = [{**figures, f'losses of {EQUAL} iterations, at most apart': apart} for figures in rounds]
     print_figures(taken)
 
 
 def part_sizes(rounds, quick):
     """Microseconds per iteration of the shipped loop, by what is trained"""
     for sizes in SIZES:
-        print_figures(race({name: (functools.partial(shipped_loop, **changed),
-                                   20 if quick else changed.get('length', BLOCK))
-                            for name, changed in sizes.items()}, (), rounds)[0])
+        contenders = {}
+        for name, changed in sizes.items():
+            length = 20 if quick else changed.get('length', BLOCK)
+            contenders[name] = functools.partial(shipped_loop, **{**changed, 'length': length}), length
+        print_figures(race(contenders, (), rounds)[0])
 
 
 def race_commands(commands, rounds):

@@ -55,18 +55,18 @@ def pace(process, log, seconds):
 
 def milliseconds(workers, hidden, batch, seconds):
     """What an iteration takes with so many workers."""
-    chief, *addresses = free_addresses(1 + workers)
+    address, *others = free_addresses(1 + workers)
     cores = sorted(os.sched_getaffinity(0))
-    cluster = dict(chief=[chief], worker=addresses) if workers else None
+    cluster = dict(chief=[address], worker=others) if workers else None
     with tempfile.TemporaryDirectory() as folder:
         processes = [start({cores[k % len(cores)]}, cluster, 'worker', k) for k in range(workers)]
-        processes.append(start(cores if workers else cores[:1], cluster, 'chief', 0, '--hidden', *hidden,
-                               '--batch-size', batch, '--iterations', 10**7, '--snapshot-every', 10**7, '--log-every', 1,
-                               '--pictures', 'none', '--output', folder))
+        chief = start(cores if workers else cores[:1], cluster, 'chief', 0, '--hidden', *hidden, '--batch-size', batch,
+                      '--iterations', 10**7, '--snapshot-every', 10**7, '--log-every', 1, '--pictures', 'none',
+                      '--output', folder)
         try:
-            return pace(processes[-1], Path(folder)/'loss_logs.csv', seconds)
+            return pace(chief, Path(folder)/'loss_logs.csv', seconds)
         finally:
-            for process in processes:
+            for process in (chief, *processes):
                 process.kill()
                 process.wait()
 

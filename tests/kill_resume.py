@@ -21,18 +21,10 @@ from helpers import (SHORT, compare, decode_everything, drawing_processes, print
 TRAINING, DRAWING, BOTH = KINDS = 'the training process', 'the drawing process', 'both'
 
 
-def kill(pid):
-    """SIGKILL; True where there was a process to kill."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-        return True
-    return False
-
-
 def killed_once(arguments, folder, kind, moment):
     """Runs the command and kills after `moment` seconds, counted from the drawing process's start where that is to die.
 
-    Returns whether the kill came before the end, and the exit status.
+    Returns whether it came before the end of what was to be killed, and the exit status.
     """
     process = start_command(*arguments, '--output', folder)
     while kind == DRAWING and process.poll() is None and not drawing_processes(folder):
@@ -40,11 +32,13 @@ def killed_once(arguments, folder, kind, moment):
     end = time.monotonic() + moment
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
-    drawing = drawing_processes(folder) if kind != TRAINING else []
-    hit = kind != DRAWING and process.poll() is None and kill(process.pid)
-    hit = any([hit, *map(kill, drawing)])
+    victims = [process.pid] if kind != DRAWING and process.poll() is None else []
+    victims += drawing_processes(folder) if kind != TRAINING else []
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.communicate()
-    return hit, process.returncode
+    return bool(victims), process.returncode
 
 
 def trial(folder, kind, rng, duration, reference):

@@ -20,11 +20,10 @@ from statistics import median
 from helpers import gan_quadratic as program, print_command, print_table, run_command
 
 SCHEDULES = '', '--d-steps 10 --g-steps 10 --iterations 10001'
+EXERCISES = {'--activation': program.ACTIVATIONS, '--hidden': ('16', '16 16 16 16'), '--layer': program.LAYERS,
+             '--output-mapping': program.OUTPUT_MAPPINGS}
+DEFAULTS = 'leaky_relu', 'dense', 'linear'
 NOT_LEARNED = 0.1  # an energy distance of another shape than the data's: five times what passes for following it
-EXERCISES = [''] + [f'{flag} {value}' for flag, values in {
-    '--activation': program.ACTIVATIONS, '--hidden': ('16', '16 16 16 16'), '--layer': program.LAYERS,
-    '--output-mapping': program.OUTPUT_MAPPINGS}.items()
-    for value in values if value not in ('leaky_relu', 'dense', 'linear')]  # the defaults
 
 
 def run(flags, seed):
@@ -78,36 +77,32 @@ def claims(seeds, flags):
         print(f'Energy distance, seed by seed: {listed(energy_distances(summaries))}\n', flush=True)
 
 
-def distributions(seeds, flags):
-    """How well each built-in distribution is learned with the settings of its own line in DISTRIBUTIONS."""
-    def row(name, distribution):
-        summaries, seconds = zip(*(run(f'--data {name} {flags}', seed) for seed in range(seeds)))
-        settings = ', '.join(f'{flag} {value}' for flag, value in distribution.flags.items())
+def compare(variants, seeds, flags):
+    """Prints a table of what the program learns with the flags of each variant."""
+    def row(variant):
+        summaries, seconds = zip(*(run(f'{flags} {variant}', seed) for seed in range(seeds)))
+        distances = energy_distances(summaries)
+        training = [summary['seconds']['training'] for summary in summaries if summary] or [math.nan]
         follow = sum(bool(summary) and summary['claims']['samples_follow']['holds'] for summary in summaries)
-        return [name, settings or 'the defaults', listed(energy_distances(summaries)),
-                ', '.join(f'{x:.0f}' for x in seconds), f'{follow} of {seeds}']
-    print_runs(f'--data NAME {flags}', seeds)
-    print_table(['Data', 'Its own settings', 'Energy distance of each seed', 'Seconds, whole command',
-                 'Samples follow the data in'], (row(*each) for each in program.DISTRIBUTIONS.items()))
+        return [f'`{variant}`' if variant else 'the defaults', listed(distances), f'{median(distances):.3g}',
+                f'{max(distances):.3g}', f'{median(training):.1f}', f'{median(seconds):.1f}', f'{follow} of {seeds}',
+                sum(NOT_LEARNED < distance < math.inf for distance in distances), distances.count(math.inf)]
+    print_runs(flags, seeds)
+    print_table(['Further flags', 'Energy distance of each seed', 'Median', 'Worst', 'Seconds of training, median',
+                 'Whole command', 'Samples follow the data in', f'Not learned (above {NOT_LEARNED})', 'Diverged'],
+                map(row, variants))
+
+
+def distributions(seeds, flags):
+    """How well each built-in distribution is learned with its own settings."""
+    compare([f'--data {name}' for name in program.DISTRIBUTIONS], seeds, flags)
 
 
 def exercises(seeds, flags):
-    """Activations, layers and output mappings, one changed at a time.
-
-    On standardised data, because on plain data the table shows little but which networks reach y = 2500 in time.
-    """
-    common = f'--normalize --iterations 30001 {flags}'
-
-    def row(changed):
-        summaries = [run(f'{common} {changed}', seed)[0] for seed in range(seeds)]
-        distances = energy_distances(summaries)
-        seconds = [summary['seconds']['training'] for summary in summaries if summary] or [math.nan]
-        return [f'`{changed}`' if changed else 'the defaults', listed(distances), f'{median(distances):.3g}',
-                f'{max(distances):.3g}', f'{median(seconds):.1f}', distances.count(math.inf),
-                sum(NOT_LEARNED < distance < math.inf for distance in distances)]
-    print_runs(common, seeds)
-    print_table(['Changed', 'Energy distance of each seed', 'Median', 'Worst', 'Seconds of training, median',
-                 'Diverged', f'Not learned (above {NOT_LEARNED})'], map(row, EXERCISES))
+    """Activations, layers and output mappings, one changed at a time. On standardised data, because on plain data the
+    table shows little but which networks reach y = 2500 in time."""
+    changes = [f'{flag} {value}' for flag, values in EXERCISES.items() for value in values if value not in DEFAULTS]
+    compare(['', *changes], seeds, f'--normalize --iterations 30001 {flags}')
 
 
 def main():
