@@ -50,10 +50,9 @@ def take_turns(turns, rounds):
 def print_figures(taken):
     """Prints figures by name, taken: line -> one dict a round. Of the first figure also the extremes and the ratio."""
     first, *others = dict.fromkeys(name for rounds in taken.values() for name in rounds[0])
-    rows = []
+    rows, base = [], median(figures[first] for figures in next(iter(taken.values())))
     for line, rounds in taken.items():
         values = [figures[first] for figures in rounds]
-        base = median(values) if not rows else base
         numbers = [median(values), min(values), max(values), median(values)/base,
                    *(median(figures[name] for figures in rounds) if name in rounds[0] else None for name in others)]
         rows.append([line, *('' if x is None else f'{x:.0f}' if x >= 1000 else f'{x:.4g}' for x in numbers)])
