@@ -9,43 +9,33 @@ part where there is a compiler, JAX and PyTorch where they are installed. Peak m
 it in an environment of the run-time packages, because TensorFlow loads others that it finds.
 """
 import argparse
-import contextlib
 import ctypes
 import functools
-import importlib.metadata
 import json
 import multiprocessing
 import os
-import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-PROGRAM = HERE.parent/'gan_quadratic.py'
-sys.path.insert(0, str(HERE.parent))
-import gan_quadratic  # noqa: E402
-from gan_quadratic import (XLA_FLAGS, build_gan, build_loop, sample_data, sample_Z, session_config,  # noqa: E402
-                           train_iteration)
+from helpers import ROOT, gan_quadratic as program, print_command, print_table
 
-tf = gan_quadratic.tf  # imports TensorFlow when it is first used
+tf = program.tf  # imports TensorFlow when it is first used
+PROGRAM, HERE = ROOT/'gan_quadratic.py', ROOT/'tests'
 BATCH, BLOCK = 256, 999  # the default run trains so many iterations in a call
-TURN, REST = 0.5, 0.3  # seconds of a loop's turn, and before it, until the threads of the one before sleep
+TURN = 1  # seconds that a loop is timed at a stretch
 EQUAL = 20  # first iterations, in which all loops must come to the same losses
 COMPILER = next(filter(None, map(shutil.which, ('cc', 'gcc', 'clang'))), None)
 
-
-# ------------------------------------------------------------------------------------- turns, commands and tables
 
 def take_turns(turns, rounds):
     """What each turn returned, one a round. turns: name -> function that takes one."""
@@ -57,84 +47,73 @@ def take_turns(turns, rounds):
     return taken
 
 
+def print_figures(taken):
+    """Prints figures by name, taken: line -> one dict a round. Of the first figure also the extremes and the ratio."""
+    first, *others = dict.fromkeys(name for rounds in taken.values() for name in rounds[0])
+    rows, base = [], median(figures[first] for figures in next(iter(taken.values())))
+    for line, rounds in taken.items():
+        values = [figures[first] for figures in rounds]
+        numbers = [median(values), min(values), max(values), median(values)/base,
+                   *(median(figures[name] for figures in rounds) if name in rounds[0] else None for name in others)]
+        rows.append([line, *('' if x is None else f'{x:.0f}' if x >= 1000 else f'{x:.4g}' for x in numbers)])
+    print_table([first, 'median', 'least', 'most', 'times the first line', *others], rows)
+
+
 def race(contenders, weights, rounds):
-    """Loops in turns: microseconds per iteration, one figure a round, and the first losses, both by name.
-
-    contenders: name -> (how to prepare it, iterations in a call). Each has a process to itself.
-    """
-    context, turns, losses = multiprocessing.get_context('spawn'), {}, {}
-    for name, (prepare, n) in contenders.items():
-        pipe, other = context.Pipe()
-        context.Process(target=serve, args=(other, prepare, n, weights), daemon=True).start()
-        losses[name] = pipe.recv()
-        turns[name] = lambda pipe=pipe: (pipe.send(True), pipe.recv())[1]
-    return take_turns(turns, rounds), losses
+    """Loops in turns, each turn in a process of its own. contenders: name -> (how to prepare it, iterations in a call).
+    Returns by name what `print_figures` takes, and the first losses."""
+    def turn(*contender):
+        with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as process:
+            return process.submit(time_loop, *contender, weights).result()
+    taken = take_turns({name: functools.partial(turn, *each) for name, each in contenders.items()}, rounds)
+    return ({name: [{'microseconds an iteration': figure} for figure, _ in each] for name, each in taken.items()},
+            {name: each[0][1] for name, each in taken.items()})
 
 
-def serve(pipe, prepare, n, weights):
-    """A contender's process: sends its first losses, then takes a turn whenever asked, until the race is over."""
+def time_loop(prepare, n, weights):
+    """Microseconds an iteration of a loop, n in a call, and its first losses."""
     train = prepare(weights)
-    pipe.send(np.array(train(min(n, EQUAL)), float))
+    losses = np.array(train(min(n, EQUAL)), float)
     train(n)  # the first call takes longer
-    with contextlib.suppress(EOFError):
-        while pipe.recv():
-            time.sleep(REST)
-            calls, began = 0, time.perf_counter()
-            while time.perf_counter() < began + TURN:
-                train(n)
-                calls += 1
-            pipe.send(1e6*(time.perf_counter() - began)/(calls*n))
+    calls, began = 0, time.perf_counter()
+    while time.perf_counter() < began + TURN:
+        train(n)
+        calls += 1
+    return 1e6*(time.perf_counter() - began)/(calls*n), losses
 
 
 def run(*words):
-    """Runs Python on these words, the last one of them its folder if it has one, to the end. Returns wall seconds, of a
-    run of the program those of training, the pictures now in the folder, and peak memory of all processes together."""
-    command, folder, peaks, began = [sys.executable, *map(str, words)], Path(words[-1]), [0], time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=HERE)
+    """Runs Python on these words, the last one of them its folder if it has one, to the end. Returns its figures."""
+    folder, peak, began = Path(words[-1]), 0, time.perf_counter()
+    process = subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, cwd=HERE)
 
     def watch():
+        nonlocal peak
         while process.returncode is None:
-            peaks.append(memory(process.pid))
+            peak = max(peak, memory(process.pid))
             time.sleep(0.2)
     threading.Thread(target=watch).start()
     if process.wait():
-        sys.exit(f'{" ".join(command)} ended with {process.returncode}')
-    found = {'wall seconds': time.perf_counter() - began}
+        sys.exit(f'{process.args} ended with {process.returncode}')
+    figures = {'wall seconds': time.perf_counter() - began, 'peak memory, MB': peak/1e6}
+    if folder.is_dir():
+        figures['pictures'] = sum(path.suffix in ('.png', '.gif') for path in folder.rglob('*'))
     if PROGRAM in words and (folder/'summary.json').exists():
         summary = json.loads((folder/'summary.json').read_text())
-        seconds = found['of training'] = summary['seconds']['training']
-        found['microseconds an iteration'] = 1e6*seconds/summary['settings']['iterations']
-    pictures = {kind.upper() + 's': len(list(folder.rglob(f'*.{kind}'))) for kind in ('png', 'gif') if folder.exists()}
-    return {**found, **pictures, 'peak memory, MB': max(peaks)/1e6}
+        figures['of training'] = summary['seconds']['training']
+        figures['microseconds an iteration'] = 1e6*figures['of training']/summary['settings']['iterations']
+    return figures
 
 
 def memory(pid):
-    """Bytes that a process and all that it started have resident. What they share counts for each, libraries above
-    all, which makes this a little too much; their proportional share would depend on who else uses TensorFlow."""
-    parents, sizes, members = {}, {}, {pid}
-    for path in Path('/proc').glob('[0-9]*'):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            parents[int(path.name)] = int((path/'stat').read_text().rpartition(')')[2].split()[1])
-            sizes[int(path.name)] = int((path/'statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
-    while new := {child for child, parent in parents.items() if parent in members} - members:
-        members |= new
-    return sum(sizes.get(member, 0) for member in members)
+    """Bytes that a process and all that it started have resident; what they share, as libraries, counts for each."""
+    try:
+        pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
+        children = ' '.join(path.read_text() for path in Path(f'/proc/{pid}/task').glob('*/children')).split()
+    except OSError:  # it has ended meanwhile, or this is not Linux
+        return 0
+    return pages*os.sysconf('SC_PAGE_SIZE') + sum(map(memory, children))
 
-
-def print_table(what, figures, columns, digits=1):
-    """Prints a table in GitHub's Markdown. figures: line -> one a round. columns: other heading -> line -> numbers."""
-    heads = [what, 'median', 'least', 'most', 'times the first line', *columns]
-    print('| ' + ' | '.join(heads) + ' |\n| --- |' + ' ---: |'*(len(heads) - 1))
-    first, *_ = figures.values()
-    for name, each in figures.items():
-        cells = [*(f'{value:.{digits}f}' for value in (median(each), min(each), max(each))),
-                 f'{median(each)/median(first):.3f}',
-                 *(f'{median(column[name]):.4g}' if name in column else '' for column in columns.values())]
-        print('| ' + ' | '.join([name, *cells]) + ' |')
-    print(flush=True)
-
-
-# ------------------------------------------------------------------------------------------------- the tutorial
 
 def sample_rows(n, rng, scale=100):
     """Real samples [n, 2] as the tutorial makes them, row by row."""
@@ -150,7 +129,7 @@ def open_graph(weights=(), optimizers=(), config=None, **networks):
     the discriminator, kernel, bias, kernel...; initial ones where none are given."""
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(0)
-        gan = build_gan(*optimizers, **networks)
+        gan = program.build_gan(*optimizers, **networks)
         sess = tf.Session(graph=graph, config=config)
         sess.run(tf.global_variables_initializer())
         for variable, value in zip(tf.trainable_variables(), weights):
@@ -162,42 +141,40 @@ def tutorial_script(iterations):
     """The tutorial's whole script, its pictures drawn within the loop, in the folder that is the command's argument."""
     os.environ['MPLBACKEND'] = 'Agg'
     import matplotlib.pyplot as plt
-    folder, (sess, gan), (real_rng, noise_rng) = sys.argv[1], open_graph(), np.random.default_rng(0).spawn(2)
+    folder, (sess, gan), (real_rng, noise_rng) = Path(sys.argv[1]), open_graph(), np.random.default_rng(0).spawn(2)
+    folder.mkdir(exist_ok=True)
     real = sample_rows(BATCH, np.random.default_rng(1))
-    with open(f'{folder}/loss_logs.csv', 'w') as log:
+    with open(folder/'loss_logs.csv', 'w') as log:
         log.write('Iteration,Discriminator Loss,Generator Loss\n')
         for i in range(iterations):
-            X_batch, Z_batch = sample_rows(BATCH, real_rng), sample_Z(BATCH, 2, noise_rng)
-            feed, shown = {gan.X: X_batch, gan.Z: Z_batch}, i % 1000 == 0
-            look = (lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed)) if shown else (lambda: None)
-            dloss, gloss, (_, before, after) = train_iteration(sess, gan, X_batch, Z_batch, look=look)
+            X_batch, Z_batch = sample_rows(BATCH, real_rng), program.sample_Z(BATCH, 2, noise_rng)
+            feed = {gan.X: X_batch, gan.Z: Z_batch}
+            look = (lambda: None) if i % 1000 else lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed)
+            dloss, gloss, (_, before, after) = program.train_iteration(sess, gan, X_batch, Z_batch, look=look)
             print('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % (i, dloss, gloss))
             if i % 10 == 0:
                 log.write('%d,%f,%f\n' % (i, dloss, gloss))
-            if not shown:
+            if i % 1000:
                 continue
             samples = {'Real Data': real, 'Generated Data': sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})}
             features = dict(zip(('Real Data Before G step', 'Generated Data Before G step', 'Real Data After G step',
                                  'Generated Data After G step'), before + after))
-            for name, title, series, style in (
-                    ('iteration', 'Samples', samples, {}),
-                    ('feature_transform', 'Transformed Features', features, dict(alpha=0.5)),
-                    ('feature_transform_centroid', 'Centroid of Transformed Features',
-                     {key: cloud.mean(axis=0)[None] for key, cloud in features.items()}, dict(s=100, alpha=0.5))):
+            centroids = {name: cloud.mean(axis=0)[None] for name, cloud in features.items()}
+            for title, clouds, size in (('Samples', samples, 36), ('Transformed Features', features, 36),
+                                        ('Centroid of Transformed Features', centroids, 100)):
                 plt.figure()
-                plt.legend([plt.scatter(*points.T, **style) for points in series.values()], list(series))
+                plt.legend([plt.scatter(*cloud.T, s=size, alpha=0.5) for cloud in clouds.values()], list(clouds))
                 plt.title(f'{title} at Iteration {i}')
                 plt.tight_layout()
-                plt.savefig(f'{folder}/{name}_{i}.png')
+                plt.savefig(folder/f'{title}_{i}.png')
                 plt.close()
 
 
-# ----------------------------------------------------------------------------------------------- the contenders
-# Each function below prepares a loop that starts at the given weights and returns the function that trains n iterations
-# and returns their losses [n, 2]. All draw the same numbers, and drawing them is part of their time, unless, as in the
-# program, a second thread does it.
+# The contenders: each function below prepares a loop that starts at the given weights, and returns the function that
+# trains n iterations and returns their losses [n, 2]. All draw the same numbers, and drawing them is part of their
+# time, unless, as in the program, a second thread does it.
 
-def make_draw(sample=sample_data, batch_size=BATCH, dim=2, noise_dim=2):
+def make_draw(sample=program.sample_data, batch_size=BATCH, dim=2, noise_dim=2):
     """The function that draws n real batches [n, batch_size, dim] and n noise batches [n, batch_size, noise_dim]."""
     real_rng, noise_rng = np.random.default_rng(0).spawn(2)
 
@@ -205,15 +182,15 @@ def make_draw(sample=sample_data, batch_size=BATCH, dim=2, noise_dim=2):
         X, Z = (np.empty([n*batch_size, width], np.float32) for width in (dim, noise_dim))
         for i in range(0, len(X), 4096):  # pieces that stay in the cache, as the program draws them
             rows = len(X[i:i + 4096])
-            X[i:i + 4096], Z[i:i + 4096] = sample(rows, rng=real_rng), sample_Z(rows, noise_dim, noise_rng)
+            X[i:i + 4096], Z[i:i + 4096] = sample(rows, rng=real_rng), program.sample_Z(rows, noise_dim, noise_rng)
         return X.reshape(n, batch_size, dim), Z.reshape(n, batch_size, noise_dim)
     return draw
 
 
-def step_by_step(weights, sample=sample_data):
+def step_by_step(weights, sample=program.sample_data):
     """One `sess.run` a step; the tutorial's loop where `sample` makes its samples."""
     (sess, gan), draw = open_graph(weights), make_draw(sample)
-    return lambda n: [train_iteration(sess, gan, *batches)[:2] for batches in zip(*draw(n))]
+    return lambda n: [program.train_iteration(sess, gan, *batches)[:2] for batches in zip(*draw(n))]
 
 
 def shipped_loop(weights, length=BLOCK, batch_size=BATCH, g_steps=1, dim=2, noise_dim=2, **networks):
@@ -221,10 +198,10 @@ def shipped_loop(weights, length=BLOCK, batch_size=BATCH, g_steps=1, dim=2, nois
     does, it draws the next batches while it trains."""
     optimizers = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)]
     networks.update(dim=dim, noise_dim=noise_dim)
-    sess, _ = open_graph(weights, optimizers, session_config(networks.get('hsize', [16]), dim), **networks)
+    sess, _ = open_graph(weights, optimizers, program.session_config(networks.get('hsize', [16]), dim), **networks)
     with sess.graph.as_default():
-        run_loop = build_loop(*optimizers, length, batch_size, g_steps=g_steps, **networks)
-    sample = sample_data if dim == 2 else lambda n, rng: rng.standard_normal([n, dim])
+        run_loop = program.build_loop(*optimizers, length, batch_size, g_steps=g_steps, **networks)
+    sample = program.sample_data if dim == 2 else lambda n, rng: rng.standard_normal([n, dim])
     draw, beside = make_draw(sample, batch_size, dim, noise_dim), ThreadPoolExecutor(1)
     ahead = beside.submit(draw, length)
 
@@ -321,9 +298,9 @@ CONTENDERS = {  # name -> how to prepare it, what it needs, iterations in a call
     'the shipped loop': (shipped_loop, 'tensorflow', BLOCK),
     "the tutorial's loop": (functools.partial(step_by_step, sample=sample_rows), 'tensorflow', 300),
     'step by step (`--step-by-step`)': (step_by_step, 'tensorflow', 300),
-    'C (`reference.c`)': (c_loop, 'cc', BLOCK),
+    'C (`reference.c`)': (c_loop, 'a C compiler', BLOCK),
     'JAX `lax.scan`': (jax_loop, 'jax', BLOCK),
-    "JAX, with the program's XLA flags": (functools.partial(jax_loop, xla_flags=XLA_FLAGS), 'jax', BLOCK),
+    "JAX, with the program's XLA flags": (functools.partial(jax_loop, xla_flags=program.XLA_FLAGS), 'jax', BLOCK),
     'PyTorch, eager': (torch_loop, 'torch', 200),
 }
 TABLE = dict(hsize=[64, 64], dim=8, noise_dim=16)
@@ -342,47 +319,47 @@ SIZES = [{  # what is not the default -> arguments of `shipped_loop`
 }]
 
 
-# ---------------------------------------------------------------------------------------------------- the parts
-
 def part_loops(rounds, quick):
-    """Microseconds per iteration of the default training, drawing of batches included, which the first does beside it"""
-    missing = [name for name, (_, need, _) in CONTENDERS.items() if not (COMPILER if need == 'cc' else find_spec(need))]
-    present = {name: (prepare, n) for name, (prepare, _, n) in CONTENDERS.items() if name not in missing}
+    """Microseconds per iteration of the default training, with drawing of batches, which the first does beside it"""
+    present = {}
+    for name, (prepare, need, n) in CONTENDERS.items():
+        if COMPILER if need == 'a C compiler' else find_spec(need):
+            present[name] = prepare, n
+        else:
+            print(f'{name}: not measured, there is no {need}.\n')
     sess, _ = open_graph()
     with sess.graph.as_default():
-        figures, losses = race(present, sess.run(tf.trainable_variables()), rounds)
-    print_table('loop', figures, {f'losses of {EQUAL} iterations, at most apart': {
-        name: [np.abs(each - losses['the shipped loop']).max()] for name, each in losses.items()}})
-    for name in missing:
-        print(f'{name}: not measured, there is no {CONTENDERS[name][1]}.\n')
+        taken, losses = race(present, sess.run(tf.trainable_variables()), rounds)
+    for name, rounds in taken.items():
+        apart = np.abs(losses[name] - losses['the shipped loop']).max()
+        taken[name] = [{**figures, f'losses of {EQUAL} iterations, at most apart': apart} for figures in rounds]
+    print_figures(taken)
 
 
 def part_sizes(rounds, quick):
     """Microseconds per iteration of the shipped loop, by what is trained"""
     for sizes in SIZES:
-        calls = {name: 20 if quick else changed.get('length', BLOCK) for name, changed in sizes.items()}
-        figures, _ = race({name: (functools.partial(shipped_loop, **changed), calls[name])
-                           for name, changed in sizes.items()}, (), rounds)
-        print_table('shipped loop', figures, {})
+        contenders = {}
+        for name, changed in sizes.items():
+            length = 20 if quick else changed.get('length', BLOCK)
+            contenders[name] = functools.partial(shipped_loop, **{**changed, 'length': length}), length
+        print_figures(race(contenders, (), rounds)[0])
 
 
 def race_commands(commands, rounds):
     """Prints the table of commands in turns: line -> words for `run`. One may use what an earlier one left."""
-    taken = take_turns({name: functools.partial(run, *words) for name, words in commands.items()}, rounds)
-    columns = {what: {name: [each[what] for each in found] for name, found in taken.items() if what in found[0]}
-               for what in dict.fromkeys(what for found in taken.values() for what in found[0])}
-    print_table('what', columns.pop('wall seconds'), columns, digits=2)
+    print_figures(take_turns({name: functools.partial(run, *words) for name, words in commands.items()}, rounds))
 
 
 def part_whole(rounds, quick):
     """Seconds of whole commands, with all pictures; the tutorial's script joins no GIFs"""
     n = 3001 if quick else 100_001
-    with contextlib.ExitStack() as stack:
-        script, whole, short = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(3))
+    with tempfile.TemporaryDirectory() as folder:
+        script, whole, short = (Path(folder)/name for name in ('script', 'whole', 'short'))
         race_commands({
             'this program': (PROGRAM, '--iterations', n, '--output', whole),
             "the tutorial's script": ('-c', f'import benchmark; benchmark.tutorial_script({n})', script),
-            "`plotting.py` on this program's finished run": (PROGRAM.with_name('plotting.py'), whole),
+            "`plotting.py` on this program's finished run": (ROOT/'plotting.py', whole),
             'a tenth of the iterations': (PROGRAM, '--iterations', n//10 + 1, '--output', short),
             'one iteration, no pictures': (PROGRAM, '--iterations', 1, '--pictures', 'none', '--output', short),
             'import of TensorFlow': ('-c', 'import benchmark; benchmark.tf.Graph()'),
@@ -402,24 +379,13 @@ def part_growth(rounds, quick):
 PARTS = dict(loops=part_loops, sizes=part_sizes, whole=part_whole, growth=part_growth)
 
 
-def machine():
-    """What the figures were measured on, in one line."""
-    info = Path('/proc/cpuinfo')
-    model = re.search('model name.*: (.*)', info.read_text() if info.exists() else '')
-    named = 'tensorflow', 'numpy', 'matplotlib', 'scikit-learn', 'jax', 'torch'
-    versions = {each.name: each.version for each in importlib.metadata.distributions() if each.name in named}
-    return ', '.join([time.strftime('%Y-%m-%d %H:%M'), model[1] if model else platform.machine(),
-                      f'{os.cpu_count()} cores', platform.system(), f'Python {platform.python_version()}',
-                      *map(' '.join, versions.items())])
-
-
 def main():
     parser = argparse.ArgumentParser(description='Measures how fast the program is; prints one table a part.')
     parser.add_argument('--part', nargs='+', choices=PARTS, default=list(PARTS), help='only these')
     parser.add_argument('--rounds', type=int, default=5, help='figures from which each median is taken')
     parser.add_argument('--quick', action='store_true', help='one round of short runs')
     arguments = parser.parse_args()
-    print(f'`python tests/benchmark.py {" ".join(sys.argv[1:])}`  \n{machine()}\n', flush=True)
+    print_command()
     for name in arguments.part:
         print(f'**{PARTS[name].__doc__}**\n', flush=True)
         PARTS[name](1 if arguments.quick else arguments.rounds, arguments.quick)

@@ -4,26 +4,22 @@
     python tests/cluster.py --sizes 512,512,4096       hidden units, then the batch
 
 Beside it: one process without a cluster, with one core. The chief, which does next to nothing, has all cores. Times are
-medians over calls of the compiled loop, after the first calls.
+read off the loss log that a run writes, after its first calls of the compiled loop.
 """
 import argparse
 import contextlib
-import datetime
 import json
-import multiprocessing
 import os
-import platform
-import shlex
 import socket
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import gan_quadratic as gan  # noqa: E402
+from helpers import print_command, print_table, start_command
 
-PROCESSES = multiprocessing.get_context('spawn')
+CALLS = 6  # of the compiled loop at the least, the first two of which take longer
 
 
 def free_addresses(n):
@@ -33,50 +29,46 @@ def free_addresses(n):
         return [f'127.0.0.1:{each.getsockname()[1]}' for each in sockets]
 
 
-def serve(core, config):
-    """A worker, on one core."""
-    os.sched_setaffinity(0, {core})
-    os.environ['TF_CONFIG'] = config
-    gan.main([])
+def start(cores, cluster, task, index, *arguments):
+    """The command on these cores as a task of the cluster, without one where `cluster` is None."""
+    environment = {name: value for name, value in os.environ.items() if name != 'TF_CONFIG'}
+    if cluster:
+        environment['TF_CONFIG'] = json.dumps({'cluster': cluster, 'task': {'type': task, 'index': index}})
+    return start_command(*arguments, env=environment, stdout=subprocess.DEVNULL, stderr=None,
+                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
 
 
-def milliseconds(config, size, seconds):
-    """What an iteration takes; a process of its own without TF_CONFIG gets one core."""
-    os.environ['TF_CONFIG'] = config
-    if not config:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    *hidden, batch = map(str, size)
-    settings = gan.parse(['--hidden', *hidden, '--batch-size', batch])
-    data = gan.make_data(settings)
-    with contextlib.redirect_stdout(None), gan.open_run(None, settings, data) as run:
-        train_block = gan.block_trainer(run, 20)
-        times, n, end = [], 1, time.perf_counter() + seconds
-        while len(times) < 6 or time.perf_counter() < end:
-            *batches, _ = gan.draw_batches(data, run.streams, n, settings['batch_size'], settings['noise_dim'])
-            began = time.perf_counter()
-            train_block(*batches)
-            times.append(1000*(time.perf_counter() - began)/n)
-            n = max(1, min(20, int(500/times[-1])))
-    return median(times[2:])  # without the one that compiles, and the first thereafter
+def pace(process, log, seconds):
+    """Milliseconds that an iteration of a run takes, by its loss log."""
+    seen, size = [], 0  # seconds and iterations, whenever the log has grown
+    while len(seen) < CALLS or seen[-1][0] < seen[0][0] + seconds:
+        time.sleep(0.002)
+        if process.poll() is not None:
+            sys.exit(f'{process.args} ended with {process.returncode}')
+        if log.exists() and log.stat().st_size > size:
+            text = log.read_text()
+            size = len(text)
+            seen.append((time.perf_counter(), text.count('\n')))
+    (began, first), (end, last) = seen[2], seen[-1]
+    return 1000*(end - began)/(last - first)
 
 
-def measure(workers, size, seconds):
-    """The same in fresh processes, with so many workers."""
-    chief, *addresses = free_addresses(1 + workers)
-    configs = [json.dumps({'cluster': {'chief': [chief], 'worker': addresses}, 'task': {'type': task, 'index': index}})
-               for task, index in [('chief', 0), *(('worker', k) for k in range(workers))]]
+def milliseconds(workers, hidden, batch, seconds):
+    """What an iteration takes with so many workers."""
+    address, *others = free_addresses(1 + workers)
     cores = sorted(os.sched_getaffinity(0))
-    servers = [PROCESSES.Process(target=serve, args=(cores[k % len(cores)], config))
-               for k, config in enumerate(configs[1:])]
-    try:
-        for server in servers:
-            server.start()
-        with PROCESSES.Pool(1) as pool:
-            return pool.apply(milliseconds, (configs[0] if workers else '', size, seconds))
-    finally:
-        for server in servers:
-            server.terminate()
-            server.join()
+    cluster = dict(chief=[address], worker=others) if workers else None
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [start({cores[k % len(cores)]}, cluster, 'worker', k) for k in range(workers)]
+        chief = start(cores if workers else cores[:1], cluster, 'chief', 0, '--hidden', *hidden, '--batch-size', batch,
+                      '--iterations', 10**7, '--snapshot-every', 10**7, '--log-every', 1, '--pictures', 'none',
+                      '--output', folder)
+        try:
+            return pace(chief, Path(folder)/'loss_logs.csv', seconds)
+        finally:
+            for process in (chief, *processes):
+                process.kill()
+                process.wait()
 
 
 def main():
@@ -85,14 +77,15 @@ def main():
                         metavar='N,N,BATCH', help='hidden units, then the batch (default: three sizes)')
     parser.add_argument('--seconds', type=float, default=10, metavar='S', help='of each measurement (default: 10)')
     arguments = parser.parse_args()
-    print(f'`python tests/cluster.py {shlex.join(sys.argv[1:])}`  \n{datetime.date.today()}, {os.cpu_count()} cores, '
-          f'load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, TensorFlow {gan.tf.version.VERSION}\n')
-    print('| hidden | batch | no cluster | one worker | two workers | two against one | load |\n|' + '---|'*7)
-    for words in arguments.sizes:
-        size = [int(word) for word in words.split(',')]
-        alone, one, two = (measure(workers, size, arguments.seconds) for workers in range(3))
-        print(f'| {" ".join(map(str, size[:-1]))} | {size[-1]} | {alone:.2f} ms | {one:.1f} ms | {two:.1f} ms '
-              f'| {one/two:.2f} times | {os.getloadavg()[0]:.1f} |', flush=True)
+    print_command()
+
+    def row(size):
+        *hidden, batch = size.split(',')
+        alone, one, two = (milliseconds(workers, hidden, batch, arguments.seconds) for workers in range(3))
+        return [' '.join(hidden), batch, f'{alone:.2f} ms', f'{one:.1f} ms', f'{two:.1f} ms', f'{one/two:.2f} times',
+                f'{os.getloadavg()[0]:.1f}']
+    print_table(['hidden', 'batch', 'no cluster', 'one worker', 'two workers', 'two against one', 'load'],
+                map(row, arguments.sizes))
 
 
 if __name__ == '__main__':

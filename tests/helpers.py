@@ -1,10 +1,15 @@
-"""What test_robust.py and kill_resume.py share: starting the command, ending it, and looking at what it left behind."""
+"""What the tests and the measuring scripts share: starting the command, looking at what a run left, printing tables."""
+import importlib.metadata
+import itertools
 import json
 import multiprocessing
 import os
+import platform
 import re
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,36 +21,55 @@ import gan_quadratic  # noqa: E402
 
 SHORT = '--iterations', '301', '--snapshot-every', '100'
 SAME = 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv'  # to the byte, however often a run was killed
+PACKAGES = 'tensorflow', 'numpy', 'matplotlib', 'scikit-learn', 'jax', 'torch'  # whose versions stand above a table
 
 # Processes that fork from one in which TensorFlow is imported already: the import takes longer than a short run.
 FORKS = multiprocessing.get_context('forkserver')
 FORKS.set_forkserver_preload(['tensorflow.compat.v1', 'gan_quadratic'])
 
 
-def start_command(*words, script='gan_quadratic.py', **options):
-    """One of the two scripts as a process, stdout and stderr together in a pipe unless `options` say otherwise."""
-    options = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
-    return subprocess.Popen([sys.executable, str(ROOT/script), *map(str, words)], **options)
+def print_command():
+    """The lines above a script's tables: the command, when it ran and on what."""
+    info = Path('/proc/cpuinfo')
+    model = re.search('model name.*: (.*)', info.read_text() if info.exists() else '')
+    versions = {each.name: each.version for each in importlib.metadata.distributions() if each.name in PACKAGES}
+    print('`' + shlex.join(['python', f'tests/{Path(sys.argv[0]).name}', *sys.argv[1:]]) + '`  ')
+    print(', '.join([time.strftime('%Y-%m-%d %H:%M'), model[1] if model else platform.machine(),
+                     f'{os.cpu_count()} cores', f'load {os.getloadavg()[0]:.1f}', platform.system(),
+                     f'Python {platform.python_version()}', *map(' '.join, versions.items())]) + '\n', flush=True)
 
 
-def run_command(*words, script='gan_quadratic.py'):
-    """Runs one of the two scripts to its end. Returns exit status and what it said."""
-    process = start_command(*words, script=script)
-    said, _ = process.communicate()
-    return process.returncode, said
+def print_table(heads, rows):
+    """Prints a table in GitHub's Markdown, each row as soon as it is known."""
+    for row in itertools.chain([heads, ['---']*len(heads)], rows):
+        print(f'| {" | ".join(map(str, row))} |', flush=True)
+    print(flush=True)
 
 
-def in_fork(words, log):
-    """The command inside a forked process, what it says in the file `log`."""
+def start_command(*arguments, script='gan_quadratic.py', **options):
+    """One of the two scripts as a process, stdout and stderr together in a pipe unless `options` differ."""
+    options = {**dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), **options}
+    return subprocess.Popen([sys.executable, str(ROOT/script), *map(str, arguments)], **options)
+
+
+def run_command(*arguments, script='gan_quadratic.py'):
+    """Runs one of the two scripts to its end. Returns exit status and output."""
+    process = start_command(*arguments, script=script)
+    output, _ = process.communicate()
+    return process.returncode, output
+
+
+def in_fork(arguments, log):
+    """The command inside a forked process, its output in the file `log`."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    sys.exit(gan_quadratic.main(words))
+    sys.exit(gan_quadratic.main(arguments))
 
 
-def fork_command(*words, log):
+def fork_command(*arguments, log):
     """Starts the command in a forked process; its `.exitcode` is negative where a signal ended it."""
-    process = FORKS.Process(target=in_fork, args=([str(word) for word in words], str(log)))
+    process = FORKS.Process(target=in_fork, args=([str(argument) for argument in arguments], str(log)))
     process.start()
     return process
 
@@ -55,25 +79,20 @@ def drawing_processes(folder):
     found = []
     for path in Path('/proc').glob('[0-9]*/cmdline'):
         try:
-            words = path.read_bytes().decode(errors='replace').split('\0')
+            arguments = path.read_bytes().decode(errors='replace').split('\0')
         except OSError:  # ended meanwhile
             continue
-        if '--follow' in words and str(folder) in words:
+        if '--follow' in arguments and str(folder) in arguments:
             found.append(int(path.parent.name))
     return found
 
 
 def decode_csv(path):
     """Raises ValueError unless a CSV holds a header and whole lines of as many numbers."""
-    text = path.read_text()
-    header, *rows = text.splitlines()
-    if not text.endswith('\n'):
-        raise ValueError('the last line is not whole')
-    for row in rows:
-        fields = row.split(',')
-        [float(field or 0) for field in fields]
-        if len(fields) != len(header.split(',')):
-            raise ValueError(f'{row!r} does not fit the header')
+    header, *lines, end = path.read_text().split('\n')
+    rows = [[float(field or 0) for field in line.split(',')] for line in lines]
+    if end or {len(row) for row in rows} - {len(header.split(','))}:
+        raise ValueError('a line is not whole')
 
 
 def decode_picture(path):

@@ -1,86 +1,63 @@
 """Runs the README's two commands, word for word, in fresh clones with empty virtual environments.
 
-    python tests/install.py [PYTHON ...] [--tensorflow VERSION ...] [--only train|test]
+    python tests/install.py                            on this Python, with the newest TensorFlow allowed
+    python tests/install.py python3.10 python3.13 --tensorflow 2.16 2.21 --only train
 
-For each Python (a command or path; this one where none is given) and each TensorFlow (the newest that requirements.txt
-allows where none is given; a version such as 2.16 is forced by a constraint file). Prints a row per combination: what
-was installed, seconds to the first picture after the installation, seconds of each command, and how it ended.
+On each Python (a command or path) with each TensorFlow (forced by a constraint file) prints a row per command: what was
+installed, seconds of installation and of the command, how it ended, and seconds to the first picture or the last line.
 """
 import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from helpers import ROOT, print_command, print_table
+
 VERSIONS = ('import platform, importlib.metadata as m; '
             'print(platform.python_version(), *map(m.version, ("tensorflow", "numpy", "matplotlib")))')
 
 
-def readme_commands():
-    """The two lines of the README's first code block."""
-    block = re.search(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)[1]
-    return dict(zip(('train', 'test'), block.strip().splitlines()))
+def run(line, clone, environment):
+    """Runs a shell line. Returns its exit status, its seconds, those to the first picture, and its last line."""
+    began, picture = time.monotonic(), None
+    with tempfile.TemporaryFile('w+') as output:
+        process = subprocess.Popen(line, shell=True, cwd=clone, env=environment, stdout=output, stderr=output)
+        while process.poll() is None:
+            if not picture and any((clone/'outputs'/'iterations').glob('*.png')):
+                picture = time.monotonic() - began
+            time.sleep(0.1)
+        seconds = time.monotonic() - began
+        output.seek(0)
+        return process.returncode, seconds, picture, ''.join(output.read().strip().splitlines()[-1:])
 
 
-def split_installation(line):
-    """A README line as its installation (all but the last part) and what it then runs."""
-    *installation, last = line.split(' && ')
-    return ' && '.join(installation), last
-
-
-def run(line, folder, environment):
-    """Runs a shell line; returns its exit status, its seconds, and the end of what it said."""
-    began = time.monotonic()
-    done = subprocess.run(line, shell=True, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
-    return done.returncode, time.monotonic() - began, done.stdout.strip().splitlines()[-1:]
-
-
-def first_picture(line, folder, environment):
-    """Runs the training line; returns its exit status, its seconds, and seconds until the first picture was on disk."""
-    began = time.monotonic()
-    process = subprocess.Popen(line, shell=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    seen = None
-    while process.poll() is None:
-        if seen is None and list((folder/'outputs'/'iterations').glob('*.png')):
-            seen = time.monotonic() - began
-        time.sleep(0.1)
-    return process.returncode, time.monotonic() - began, seen
-
-
-def check(python, tensorflow, only, folder):
-    """Both commands on one Python and TensorFlow; yields a row of the table for each."""
-    (folder/'bin').mkdir()
-    (folder/'bin'/'python3').write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n')
-    (folder/'bin'/'python3').chmod(0o755)
+def check(python, tensorflow, name, line, folder):
+    """One of the two commands on one Python and TensorFlow: its row of the table."""
     environment = dict(os.environ, PATH=f'{folder/"bin"}{os.pathsep}{os.environ["PATH"]}')
     environment.pop('VIRTUAL_ENV', None)
+    (folder/'bin').mkdir()
+    (folder/'bin'/'python3').write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.abspath(shutil.which(python)))} "$@"\n')
+    (folder/'bin'/'python3').chmod(0o755)
     if tensorflow:
         (folder/'constraints.txt').write_text(f'tensorflow=={tensorflow}.*\n')
         environment['PIP_CONSTRAINT'] = str(folder/'constraints.txt')
-    for name, line in readme_commands().items():
-        if only not in (None, name):
-            continue
-        clone = folder/name
-        subprocess.run(['git', 'clone', '-q', str(ROOT), str(clone)], check=True)
-        installation, last = split_installation(line)
-        status, installing, said = run(installation, clone, environment)
-        if status == 0:
-            interpreter = shlex.split(last)[0]
-            _, _, installed = run(f'{interpreter} -c {shlex.quote(VERSIONS)}', clone, environment)
-            if name == 'train':
-                status, seconds, seen = first_picture(last, clone, environment)
-                said = [f'first picture after {seen:.1f} s' if seen else 'no picture']
-            else:
-                status, seconds, said = run(last, clone, environment)
-        else:
-            installed, seconds = ['not installed'], 0
-        yield f'| {" / ".join(installed)} | {name} | {installing:.0f} | {seconds:.0f} | {status} | {" ".join(said)} |'
+    clone = folder/'clone'
+    subprocess.run(['git', 'clone', '-q', str(ROOT), str(clone)], check=True)
+    installation, last = line.rsplit(' && ', 1)
+    status, installing, _, output = run(installation, clone, environment)
+    if status:
+        return ['not installed', name, f'{installing:.0f}', '', status, output]
+    *_, versions = run(f'{shlex.split(last)[0]} -c {shlex.quote(VERSIONS)}', clone, environment)
+    status, seconds, picture, output = run(last, clone, environment)
+    if name == 'train':
+        output = f'first picture after {picture:.1f} s' if picture else f'no picture: {output}'
+    return [versions, name, f'{installing:.0f}', f'{seconds:.0f}', status, output]
 
 
 def main():
@@ -89,15 +66,18 @@ def main():
     parser.add_argument('--tensorflow', nargs='*', default=[None], metavar='VERSION')
     parser.add_argument('--only', choices=('train', 'test'))
     arguments = parser.parse_args()
-    print('| Python, TensorFlow, NumPy, matplotlib | command | installing, s | running, s | exit status | |')
-    print('|---|---|---|---|---|---|')
-    for python in arguments.pythons:
-        for tensorflow in arguments.tensorflow:
-            with tempfile.TemporaryDirectory() as folder:
-                resolved = subprocess.run([python, '-c', 'import sys; print(sys.executable)'], capture_output=True,
-                                          text=True, check=True)
-                for row in check(resolved.stdout.strip(), tensorflow, arguments.only, Path(folder)):
-                    print(row, flush=True)
+    readme = (ROOT/'README.md').read_text(encoding='utf-8')
+    lines = dict(zip(('train', 'test'), re.findall('^python3 -m venv .+ && .+ && .+', readme, re.M)))
+
+    def rows():
+        for python in arguments.pythons:
+            for tensorflow in arguments.tensorflow:
+                for name in [arguments.only] if arguments.only else lines:
+                    with tempfile.TemporaryDirectory() as folder:
+                        yield check(python, tensorflow, name, lines[name], Path(folder))
+    print_command()
+    print_table(['Python, TensorFlow, NumPy, matplotlib', 'command', 'installing, s', 'running, s', 'exit status', ''],
+                rows())
 
 
 if __name__ == '__main__':

@@ -6,13 +6,12 @@ Each table is made from one seed, which is printed beside what went wrong: `--se
 of the tables are read with warnings as errors, half with warnings shown; anything on stderr counts as a defect.
 """
 import argparse
+import contextlib
 import csv
-import datetime
 import gzip
 import io
 import json
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -21,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import gan_quadratic as program
-from kill_resume import machine
+from helpers import gan_quadratic as program, print_command, print_table
 
 COLUMNS = [  # (rng, n) -> [n]
     lambda rng, n: rng.normal(size=n), lambda rng, n: rng.normal(size=n)*1e30, lambda rng, n: rng.normal(size=n)*1e-6,
@@ -33,8 +31,10 @@ COLUMNS = [  # (rng, n) -> [n]
     lambda rng, n: rng.choice([3.4e38, -3.4e38], n), lambda rng, n: np.exp(rng.normal(size=n)*20)]
 NAMES = ['x', 'x', 'y', '', ' ', '$', 'US$ or CA$', 'two\nlines', '"quoted"', 'a,b', 'a;b', 'größe', '重さ', 'وزن', '🙂',
          '\\frac', 'x^2_{', '%d', '{0}', 'nan', 'long'*500, 'a\u2028b', '\x1b[31m', 'n\0l', '-1', '1e5x']
+NO_NAMES = {'', ' ', 'nan', '-1'}  # of these: what a reader takes for cells
+RECORD = [('a', '<f8'), ('b', '<i4')]
 DTYPES = ['float16', 'float32', '>f8', '<i8', '>i2', 'uint8', 'uint64', 'bool', 'longdouble', 'complex64', 'object',
-          'U9', 'S5', 'M8[s]', 'V8', [('a', '<f8'), ('b', '<i4')]]
+          'U9', 'S5', 'M8[s]', 'V8', RECORD]
 
 
 def make_rows(rng):
@@ -56,13 +56,13 @@ def table_text(rng, rows):
     if rng.random() < 0.15:
         good = False
         cells[rng.integers(len(cells))] += ['9']*int(rng.integers(1, 3))
-    header = [[NAMES[k] for k in rng.integers(0, len(NAMES), len(rows[0]))]] if rng.random() < 0.7 else []
-    good &= len(rows[0]) > 1 or not {',', ';'} & set(''.join(sum(header, [])))
-    good &= not any(program.cell_value(name) is not None or '\n' in name for name in sum(header, []))
+    names = [NAMES[k] for k in rng.integers(0, len(NAMES), len(rows[0]))] if rng.random() < 0.7 else []
+    good &= len(rows[0]) > 1 or not {',', ';'} & set(''.join(names))
+    good &= not any(name in NO_NAMES or '\n' in name for name in names)
     out = io.StringIO()
     writer = csv.writer(out, delimiter=str(rng.choice([*',;\t'])), quoting=quoting,
                         lineterminator=str(rng.choice(['\n', '\r\n', '\r'])))
-    writer.writerows(header + cells)
+    writer.writerows(([names] if names else []) + cells)
     text = '\n'*int(rng.choice([0, 2, 30], p=[0.8, 0.1, 0.1])) + out.getvalue() + '\n'*int(rng.integers(0, 3))
     encoding = str(rng.choice(['utf-8', 'utf-8-sig', 'utf-16', 'latin-1'], p=[0.5, 0.4, 0.05, 0.05]))
     return text.encode(encoding, 'replace'), good and encoding.startswith('utf-8')
@@ -72,13 +72,13 @@ def array_of(rng, rows):
     """Rows as an array of an odd type, order or shape."""
     if rng.random() < 0.5:
         dtype = DTYPES[rng.integers(len(DTYPES))]
-        rows = rows.astype('f8').view('V8') if dtype == 'V8' else (
-            np.zeros(len(rows), dtype) if isinstance(dtype, list) else rows.astype(dtype))
+        rows = (rows.view('V8') if dtype == 'V8' else
+                np.zeros(len(rows), dtype) if dtype == RECORD else rows.astype(dtype))
     shape = rng.integers(0, 12)
     if shape < 6 or rows.dtype.names:
         return np.asfortranarray(rows) if shape < 2 else rows[::-1] if shape == 2 else rows
     return (rows[0, 0], rows[:, 0], rows[:0], rows[:, :0], np.resize(rows, [12, 8, 8]),
-            np.resize(rows, [12, 1, 1, 2, 2]) if rng.random() < 0.5 else np.resize(rows, [12, 3, 8, 8]))[shape - 6]
+            np.resize(rows, [12, 1, 1, 2, 2] if rng.random() < 0.5 else [12, 3, 8, 8]))[shape - 6]
 
 
 def damaged(rng, content):
@@ -99,104 +99,103 @@ def make_case(rng, folder):
                                             p=[0.35, 0.1, 0.1, 0.15, 0.1, 0.2])
     flags = [dict(), dict(), dict(), dict(normalize='standard'), dict(normalize=False), dict(penalty=3.),
              dict(pictures='article') if rng.random() < 0.3 else dict()][rng.integers(7)]
-    path, expected = folder/f'table{kind}', rows
-    with np.errstate(all='ignore'), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        if kind in ('.npy', '.npz', 'array'):
+    path = folder/f'table{kind}'
+    if 'sv' in kind:
+        content, good = table_text(rng, rows)
+        path.write_bytes(gzip.compress(content) if kind.endswith('gz') else content)
+    else:
+        with np.errstate(all='ignore'), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
             source = array_of(rng, rows)
-            expected = source if source is rows else None
-            if kind == 'array' and isinstance(source, np.ndarray):
-                return source, flags, expected
-            path = path if kind != 'array' else folder/'table.npy'
-            several = path.suffix == '.npz' and rng.random() < 0.1
-            expected = None if several else expected
-            np.savez(path, **{f'a{k}': source for k in range(1 + several)}) if path.suffix == '.npz' else np.save(
-                path, source)
+        good = source is rows
+        if kind == 'array' and isinstance(source, np.ndarray):
+            return source, flags, rows if good else None
+        if kind == '.npz':
+            several = rng.random() < 0.1
+            good &= not several
+            np.savez(path, **{f'a{k}': source for k in range(1 + several)})
         else:
-            content, good = table_text(rng, rows)
-            path.write_bytes(gzip.compress(content) if kind.endswith('gz') else content)
-            expected = rows if good else None
+            path = folder/'table.npy'
+            np.save(path, source)
     if rng.random() < 0.3:
         path.write_bytes(damaged(rng, path.read_bytes()))
-        expected = None
-    return str(path), flags, expected
+        good = False
+    return str(path), flags, rows if good else None
+
+
+def read_cells(path):
+    """The cells of a CSV without its header, a list for each line."""
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.reader(file))[1:]
 
 
 def judge(source, flags, expected, folder):
-    """Trains. Returns 'result', or 'refused' and with what words; AssertionError and all else are defects."""
+    """Trains. Returns 'result' or 'refused'; AssertionError and all else are defects."""
     flags = dict(dict(iterations=3, snapshot_every=2, batch_size=8, hidden=[4], step_by_step=True, pictures='none'),
                  **flags)
+    run = folder/'out'
     try:
-        results = program.train(data=source, output=str(folder/'out'), **flags)
+        results = program.train(data=source, output=str(run), **flags)
     except (program.UsageError, program.Failure) as error:
-        said = str(error)
-        assert said.isprintable() and len(said) < 1000, f'unfit for one line: {said!r}'
-        assert isinstance(error, program.Failure) or not (folder/'out').exists(), 'a refused file left a folder'
-        assert expected is None or len(expected) < 2 or isinstance(error, program.Failure), f'good rows refused: {said}'
-        return 'refused', said
+        line = str(error)
+        assert line.isprintable() and len(line) < 1000, f'unfit for one line: {line!r}'
+        assert isinstance(error, program.Failure) or not run.exists(), 'a refused file left a folder'
+        assert expected is None or len(expected) < 2 or isinstance(error, program.Failure), f'good rows refused: {line}'
+        return 'refused'
     rows, samples = program.find_rows(source)[0], results['samples']
     assert expected is None or np.allclose(rows, expected, 0, 1e-290), 'not the rows that were written'
     assert samples.shape == (10_000, rows.shape[1]) and np.isfinite(samples).all(), 'samples are not finite'
     if results['settings']['normalize'] == 'quantile':
         assert (samples >= rows.min(axis=0)).all() and (samples <= rows.max(axis=0)).all(), 'beyond the data'
-    measures = [x for row in program.read_rows(folder/'out'/'metrics.csv') for x in row.values() if x is not None]
+    measures = [float(cell) for cells in read_cells(run/'metrics.csv') for cell in cells if cell]
     measures += [x for x in results['final'].values() if x is not None]
     assert np.isfinite(measures).all() and max(map(abs, measures)) < 1e100, 'a measure is not finite'
-    json.loads((folder/'out'/'summary.json').read_text(), parse_constant=lambda name: 1/0)
-    with open(folder/'out'/'generated_samples.csv', newline='', encoding='utf-8') as file:
-        written = list(csv.reader(file))
-    assert len(written) == 10_001 and {len(row) for row in written} == {rows.shape[1]}, 'the CSV is ragged'
-    np.testing.assert_allclose(np.array(written[1:], float), samples, rtol=1e-3 if rows.dtype != float else 1e-8,
+    json.loads((run/'summary.json').read_text(), parse_constant=lambda name: 1/0)
+    written = read_cells(run/'generated_samples.csv')
+    assert len(written) == 10_000 and {len(cells) for cells in written} == {rows.shape[1]}, 'the CSV is ragged'
+    np.testing.assert_allclose(np.array(written, float), samples, rtol=1e-3 if rows.dtype != float else 1e-8,
                                atol=1e-300)
-    assert flags['pictures'] == 'none' or (folder/'out'/'training_data.png').exists(), 'pictures are missing'
-    return 'result', ''
+    assert flags['pictures'] == 'none' or (run/'training_data.png').exists(), 'pictures are missing'
+    return 'result'
 
 
-def trial(seed, folder):
-    """One table. Returns what came of it, 'result', 'refused' or 'defect', and its words."""
-    rng = np.random.default_rng(seed)
-    case, strict = make_case(rng, folder), rng.random() < 0.5
-    streams, said = [os.dup(1), os.dup(2)], [open(folder/name, 'w+b') for name in ('stdout', 'stderr')]
-    for k, file in enumerate(said):
-        os.dup2(file.fileno(), k + 1)
+def trial(case, strict, folder, stderr):
+    """Trains on a case, warnings as errors where `strict`. Returns 'result', 'refused' or 'defect', and the defect."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
             warnings.simplefilter('error' if strict else 'always')
-            kind, words = judge(*case, folder)
+            outcome, defect = judge(*case, folder), ''
     except Exception as error:
-        kind, words = 'defect', f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        for k, stream in enumerate(streams):
-            os.dup2(stream, k + 1)
-            os.close(stream)
-    chatter = (folder/'stderr').read_bytes()
-    if chatter and kind != 'defect':
-        kind, words = 'defect', f'on stderr: {chatter[:300]!r}'
-    for file in said:
-        file.close()
-    return kind, words, case
+        outcome, defect = 'defect', f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+    stderr.seek(0)
+    printed = stderr.read()
+    stderr.seek(0)
+    stderr.truncate()
+    return ('defect', defect or f'on stderr: {printed[:300]!r}') if defect or printed else (outcome, '')
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--times', type=int, default=400, metavar='N', help='tables (default: 400)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the first table (default: 0)')
-    parser.add_argument('--verbose', action='store_true', help='also print with what words tables were refused')
     arguments = parser.parse_args()
+    print_command()
     program.import_tensorflow()
     program.tf.keras  # its own warnings at import are not the program's
-    counts = Counter()
-    for seed in range(arguments.seed, arguments.seed + arguments.times):
-        folder = Path(tempfile.mkdtemp())
-        kind, words, (source, flags, _) = trial(seed, folder)
-        shutil.rmtree(folder)
-        counts[kind] += 1
-        if kind == 'defect' or arguments.verbose and words:
-            print(f'seed {seed}, {getattr(source, "shape", None) or Path(source).suffix} {flags}: {kind}: {words}',
-                  file=sys.stderr, flush=True)
-    print(f'| {datetime.date.today()} | {machine()} | seeds from {arguments.seed} | {arguments.times} tables: '
-          f'{counts["result"]} results, {counts["refused"]} refused in a line, {counts["defect"]} defects |')
+    counts, stderr, terminal = Counter(), tempfile.TemporaryFile(buffering=0), os.dup(2)
+    os.dup2(stderr.fileno(), 2)  # where TensorFlow's C++ and the drawing process write as well as Python
+    try:
+        for seed in range(arguments.seed, arguments.seed + arguments.times):
+            with tempfile.TemporaryDirectory() as folder:
+                rng = np.random.default_rng(seed)
+                case = source, flags, _ = make_case(rng, Path(folder))
+                outcome, defect = trial(case, rng.random() < 0.5, Path(folder), stderr)
+            counts[outcome] += 1
+            if defect:
+                print(f'seed {seed}, {getattr(source, "shape", None) or Path(source).suffix} {flags}: {defect}\n')
+    finally:
+        os.dup2(terminal, 2)
+    print_table(['results', 'refused in a line', 'defects'], [[counts['result'], counts['refused'], counts['defect']]])
     return int(counts['defect'] > 0)
 
 

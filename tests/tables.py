@@ -9,33 +9,29 @@ Each table is cut into random halves. The program trains on one with its own set
 which it knows nothing: unbiased energy distance (no row paired with itself), columns divided by the training half's
 deviation. Beside it: the rows of the training half (floor), its columns shuffled one by one, and a Gaussian copula.
 
-Nearness is the median distance of samples to the nearest row of the training half, in parts of that of rows of the
-other half. Regret is how much further the delivered generator is from the other half than the best snapshot of the
-run: each is judged by the 2,000 samples that the program itself takes its measures from, because the least of some
-twenty values that are taken from few samples is small by chance.
+Samples and real are the shares of the nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): of samples, and of
+as many rows of the other half, at most 1,000 each, the share whose nearest neighbour among all others is of their own
+kind: 0.5 where they cannot be told apart, 1 where they can.
+
+Regret is how much further the delivered generator is from the other half than the best snapshot of the run: each is
+judged by the 2,000 samples that the program itself takes its measures from, because the least of some twenty values
+that are taken from few samples is small by chance.
 """
 import argparse
 import contextlib
-import datetime
-import io
-import os
-import platform
-import shlex
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import NormalDist, median
+from unittest import mock
 
 import numpy as np
 import sklearn.datasets
 from scipy.spatial.distance import cdist
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import gan_quadratic  # noqa: E402
+from helpers import gan_quadratic, print_command, print_table
 
-TABLES = ('wine', 'iris', 'breast_cancer', 'diabetes')
+TABLES = 'wine', 'iris', 'breast_cancer', 'diabetes'
 
 
 def rare(rng, n):
@@ -101,6 +97,17 @@ def distance(samples, other, spread):
     return 2*cdist(a, b).mean() - cdist(a, a).sum()/(n*(n - 1)) - cdist(b, b).sum()/(m*(m - 1))
 
 
+def neighbour_shares(samples, other, spread, rng):
+    """The share of samples, and of as many rows of the other half, whose nearest neighbour is of their own kind."""
+    n = min(len(samples), len(other), 1000)
+    order = rng.permutation(2*n)  # of several neighbours equally near, none of them is preferred
+    points, is_sample = np.concatenate([samples[:n], other[:n]])[order]/spread, order < n
+    apart = cdist(points, points)
+    np.fill_diagonal(apart, np.inf)
+    own = is_sample[apart.argmin(axis=1)] == is_sample
+    return own[is_sample].mean(), own[~is_sample].mean()
+
+
 def copula(rows, n, rng):
     """n samples of a Gaussian copula on normal scores of rows [m, d], its margins linear between the values."""
     m, d = rows.shape
@@ -117,43 +124,26 @@ def by_ctgan(python, half, seed, folder):
     return {name: np.load(f'{folder}/{name}.npy') for name in ('CTGAN', 'TVAE')}
 
 
-@contextlib.contextmanager
-def keeping_samples():
-    """A list that every array of samples goes to of which the program takes its measures: of each snapshot, at the end
-    of the final ones."""
-    measures, judged = gan_quadratic.sample_measures, []
-
-    def kept(samples, *others):
-        judged.append(samples)
-        return measures(samples, *others)
-    gan_quadratic.sample_measures = kept
-    try:
-        yield judged
-    finally:
-        gan_quadratic.sample_measures = measures
-
-
 def measure(name, seed, flags, python):
     """The figures of one table and seed, by name of the column."""
     half, other = halves(name, seed)
-    rng, spread = np.random.default_rng(seed), half.std(axis=0)
-    some = half[:5000]
-    found = dict(floor=distance(some, other, spread), shuffled=distance(rng.permuted(some, axis=0), other, spread),
-                 copula=distance(copula(half, 2000, rng), other, spread))
+    rng, spread, some = np.random.default_rng(seed), half.std(axis=0), half[:5000]
+    found = dict(floor=some, shuffled=rng.permuted(some, axis=0), copula=copula(half, 2000, rng))
     with tempfile.TemporaryDirectory() as folder:
-        for model, samples in by_ctgan(python, half, seed, folder).items() if python else ():
-            found[model] = distance(samples, other, spread)
+        if python:
+            found.update(by_ctgan(python, half, seed, folder))
         began = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()), keeping_samples() as judged:
+        with (mock.patch.object(gan_quadratic, 'sample_measures', wraps=gan_quadratic.sample_measures) as measures,
+              contextlib.redirect_stdout(None)):
             result = gan_quadratic.train(data=half, seed=seed, output=f'{folder}/run', pictures='none', **flags)
-        found['seconds'] = time.perf_counter() - began
-    samples = result['samples'][:2000]
-    found['this program'] = distance(samples, other, spread)
-    near, real = (np.median(cdist(rows/spread, half/spread).min(axis=1)) for rows in (samples, other))
-    snapshots = [distance(samples, other, spread) for samples in judged[:-1]]  # the last are the final ones
-    found['nearness'], found['delivered'] = near/real, result['delivered_iteration']
-    found['regret'] = snapshots[found['delivered']//result['settings']['snapshot_every']] - min(snapshots)
-    return found
+        seconds = time.perf_counter() - began
+    found['this program'] = result['samples'][:2000]
+    figures = {column: distance(samples, other, spread) for column, samples in found.items()}
+    figures['samples'], figures['real'] = neighbour_shares(found['this program'], other, spread, rng)
+    *snapshots, _ = [distance(call.args[0], other, spread) for call in measures.call_args_list]  # the last are final
+    delivered = result['delivered_iteration']
+    regret = snapshots[delivered//result['settings']['snapshot_every']] - min(snapshots)
+    return dict(figures, regret=regret, delivered=delivered, seconds=seconds)
 
 
 def main():
@@ -166,16 +156,15 @@ def main():
     arguments = parser.parse_args()
     flags = {name: [int(x) for x in value.split(',')] if ',' in value else value
              for name, value in (word.split('=') for word in arguments.flags)}
-    print(f'`python tests/tables.py {shlex.join(sys.argv[1:])}`  \n{datetime.date.today()}, {os.cpu_count()} cores, '
-          f'load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}; median (each seed)\n')
+    print_command()
     columns = ['floor', 'shuffled', 'copula', *(['CTGAN', 'TVAE'] if arguments.ctgan else []), 'this program',
-               'nearness', 'regret', 'delivered', 'seconds']
-    print(f'| table | {" | ".join(columns)} |\n|{"---|"*(len(columns) + 1)}')
-    for name in arguments.tables:
+               'samples', 'real', 'regret', 'delivered', 'seconds']
+
+    def row(name):
         found = [measure(name, seed, flags, arguments.ctgan) for seed in arguments.seeds]
-        cells = [[row[column] for row in found] for column in columns]
-        print(f'| {name} | ' + ' | '.join(f'{median(values):.3g} ({", ".join(f"{x:.3g}" for x in values)})'
-                                          for values in cells) + ' |', flush=True)
+        cells = [[figures[column] for figures in found] for column in columns]
+        return [name, *(f'{median(values):.3g} ({", ".join(f"{x:.3g}" for x in values)})' for values in cells)]
+    print_table(['table', *columns], map(row, arguments.tables))
 
 
 if __name__ == '__main__':
