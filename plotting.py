@@ -241,7 +241,7 @@ def mapping(figure, data):
     (ax, _), = data_axes(figure, data, 122)
     ax.set_title('what the generator makes of it')
     image = ax.add_collection(collections.PolyCollection([], facecolors=facecolors, edgecolors=facecolors, alpha=0.45,
-                                             linewidths=3 if rows == 2 else 0.5, **ANIMATED), autolim=False)
+                                                         linewidths=3 if rows == 2 else 0.5, **ANIMATED), autolim=False)
     return lambda shot: image.set_verts(quads(shot['mapping']))
 
 
@@ -327,13 +327,14 @@ def metrics(figure, data):
             ax.set_yscale('log', nonpositive='mask')
             if np.nanmax(drawn) > 30*np.nanmin(drawn[drawn > 0]):
                 ax.minorticks_off()  # powers of ten say enough, and drawing the others takes as long as all else here
-        ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(.5, -.1), ncols=2, columnspacing=1, handlelength=1.5)
+        ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2, columnspacing=1,
+                  handlelength=1.5)  # under the panel, where it hides no curve
     figure.suptitle('Measures at each snapshot, by iteration; dashed: equilibrium, or what real data measure')
 
 
 def table_columns(figure, data, most=12):
     """Of a user's table: each column's share of rows below a value, real and generated, and their correlations."""
-    if len(data['image']) or data['built_in'] or not (data['folder']/'generated_samples.csv').exists():
+    if len(data['image']) or not data['fingerprint'] or not (data['folder']/'generated_samples.csv').exists():
         return
     _, generated = read_file(data['folder']/'generated_samples.csv')
     kept, real = ('rows kept back', data['kept']) if 'kept' in data else ('training rows', data['training'])
@@ -479,8 +480,7 @@ svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; poi
 <h2>Measures at this iteration</h2><table id="measures"></table></aside></div>
 <h2>What the tutorial claims</h2><p data-text="state"></p><table id="claims"></table>
 <h2>Final samples</h2><table id="final"></table><h2>The whole run</h2><div class="grid" id="whole"></div>
-<h2>Files</h2><p id="files"></p>
-<script type="application/json" id="run">@run@</script><script>
+<h2>Files</h2><p id="files"></p><script type="application/json" id="run">@run@</script><script>
 const find = id => document.getElementById(id), run = JSON.parse(find('run').textContent);
 const make = (parent, tag, what) => parent.appendChild(Object.assign(document.createElement(tag), what));
 function fill(id, rows) {
@@ -546,7 +546,7 @@ def write_page(run):
     def rounded(x):  # None where it is undefined
         return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
 
-    folder, names = run.folder, run.data['names']
+    folder, data, names = run.folder, run.data, run.data['names']
     header, rows = read_file(folder/'metrics.csv') or ([], [])
     rows = [row for row in rows if row[0] in run.done]
     if not rows or not run.painters:
@@ -555,16 +555,16 @@ def write_page(run):
         'The run is not finished; load this page again to see what is new.'))
     about = ['hidden layers of {0} units ({layer}, {activation}), noise of {noise_dim}, {iterations} iterations of '
              '{d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, seed {seed}'.format(
-                 ' '.join(map(str, run.settings['hidden'])), **run.settings),
+                 ' '.join(map(str, data['hidden'])), **data),
              *(f'{name} {version}' for name, version in summary['versions'].items()),
              *(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()),
              'columns ' + ', '.join(names[:40]) + ', …'*(len(names) > 40)]
     numbers = json.dumps(allow_nan=False, obj=dict(
-        title=f'A GAN learns {Path(run.settings["data"]).name}', about='; '.join(about),
+        title=f'A GAN learns {Path(data["data"]).name}', about='; '.join(about),
         iterations=[int(row[0]) for row in rows],
         kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in run.painters],
         measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
-        levels=[rounded(run.data.get(name, math.nan)) for name in ('floor', 'shuffled')],
+        levels=[rounded(data.get(name, math.nan)) for name in ('floor', 'shuffled')],
         state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)),
         claims=[({True: '✓ holds', False: 'not so', None: 'undefined'}[claim['holds']], claim['claim'], '; '.join(
             [f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()]
@@ -581,20 +581,19 @@ def write_page(run):
 # ----------------------------------------------------------------------------------------------- the whole run
 
 class Run:
-    """The pictures of the run in a folder, drawn while its process `parent` lives, if given. `failed`: is any lost?"""
+    """The pictures of the run in a folder, while its process `parent`, if given, lives; `failed`: was one not drawn?"""
 
     def __init__(self, folder, parent=None):
         self.folder, self.parent, self.failed, self.done, self.paged = folder, parent, False, set(), 0.
-        self.settings, self.data = read_file(folder/'settings.json'), read_file(folder/'snapshots/data.npz')
-        if self.settings is None or self.data is None:
+        settings, self.data = read_file(folder/'settings.json'), read_file(folder/'snapshots/data.npz')
+        if settings is None or self.data is None:
             raise UsageError(f'error: argument DIR: {folder} holds no run; give the output folder of one')
-        if not self.settings:
+        if not settings:
             raise Failure(f'{folder/"settings.json"} is damaged: it holds nothing')
-        self.data.update(folder=folder, noise_dim=self.settings['noise_dim'], built_in=not self.settings['fingerprint'],
-                         names=self.data['names'].tolist())
+        self.data.update(settings, folder=folder, names=self.data['names'].tolist())
         self.painters = {
             name: painter(self.data, kind) for name, kind in FRAMES.items()
-            if self.settings['pictures'] in (kind.which, 'all') and (len(self.data['low']) == 2 or not kind.planar)}
+            if settings['pictures'] in (kind.which, 'all') and (len(self.data['low']) == 2 or not kind.planar)}
         known = font_manager.get_font(font_manager.findfont('DejaVu Sans')).get_charmap()
         if any(ord(letter) not in known for name in self.data['names'] for letter in name if letter.isprintable()):
             report('the font lacks letters of the column names, which are drawn as boxes')
