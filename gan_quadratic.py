@@ -173,8 +173,9 @@ DISTRIBUTIONS = {
     'helix': along(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], -1, 1, **SHAPED),
     'sphere': Distribution(sphere, SHAPED),
 }
-IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0005,
-                   penalty=2., batch_size=64, iterations=30001, keep='best')
+IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
+                   output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
+                   iterations=30001, keep='best')
 TABLE_FLAGS = dict(normalize='quantile', hidden=[64, 64], noise_dim=16,  # or as many as columns, where these are more
                    learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
 KERAS_DATASETS = ('mnist', 'cifar10')
@@ -457,9 +458,23 @@ def energy_distance_to(real, spread=None, unpaired=False):
     return distance
 
 
+def neighbour_shares(samples, real):
+    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017) of as many samples [n, d] as real [m, d], 1,000
+    each at most: the shares, of samples and of real ones, whose nearest neighbour among all the others is of their own
+    kind. 0.5 and 0.5 where they cannot be told apart, 1 where they can, below 0.5 where samples copy."""
+    n = min(len(samples), len(real), 1000)
+    order = np.random.default_rng(0).permutation(2*n)  # which breaks ties at random
+    both, is_sample = np.concatenate([samples[:n], real[:n]])[order], order < n
+    apart = np.concatenate([*distances(both, both)])
+    np.fill_diagonal(apart, np.inf)
+    same = is_sample[apart.argmin(axis=1)] == is_sample
+    return float(same[is_sample].mean()), float(same[~is_sample].mean())
+
+
 def sample_measures(samples, data, distance):
     """Of samples [n, dim] in the data's units, None where not defined: energy distance; of a curve also the residual,
-    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share.
+    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share;
+    where rows are kept back, the `neighbour_shares`, of tables in units of the columns' deviations.
     """
     measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
     if data.curve:
@@ -467,6 +482,10 @@ def sample_measures(samples, data, distance):
         counts, _ = np.histogram(x, 20, (data.low[0], data.high[0]))
         measured.update(curve_residual=float(np.median(np.abs(y - data.curve(x)))),
                         coverage=float(np.mean(counts >= len(x)/20/4)))
+    if data.kept is not None:
+        spread, kind = (np.ones(1), np.float32) if data.image else (data.rows.std(axis=0), float)
+        scaled = [((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind) for rows in (samples, data.kept)]
+        measured.update(zip(('neighbours_samples', 'neighbours_real'), neighbour_shares(*scaled)))
     return measured
 
 
@@ -509,7 +528,7 @@ def check_claims(columns, final):
     # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
     # Of own tables it is as much beyond what real rows measure, or half of the way from there to shuffled columns:
     # nearer to real rows than to rows in which no column has to do with another.
-    floor, shuffled = final.get('floor', 0), final.get('shuffled', 0)
+    floor, shuffled, share = (final.get(name, 0) for name in ('floor', 'shuffled', 'neighbours_samples'))
     limit, move = max(floor + 0.02, (floor + shuffled)/2), columns['Largest Real Move'].max()
     checked = {}
     for name, claim, figures in (  # figures: name, value, is it as claimed?
@@ -518,7 +537,8 @@ def check_claims(columns, final):
                 ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
                 ('spread, last tenth / first', spread, spread < 1)]),  # "settle": to change less at the end
             ('samples_follow', 'Generated samples follow the real distribution', [
-                ('energy distance', distance, distance <= limit)]),
+                ('energy distance', distance, distance <= limit)] if 'floor' in final or not share else [
+                ('nearest neighbours of their own kind', share, share <= 0.75)]),  # of images; half way from 0.5 to 1
             ('real_features_stay', 'A generator update moves no feature of real data', [
                 ('largest move', move, move == 0)]),  # not even by rounding, for G's variables do not enter them
             ('centroid_moves_toward', 'The generated centroid moves toward the real one', [
@@ -531,20 +551,24 @@ def check_claims(columns, final):
     return checked
 
 
-def verdict(final):
-    """In a sentence, how near samples of own data are to real rows; None where nothing tells."""
-    if 'floor' not in final:
+def verdict(final, n):
+    """In a sentence, how near samples of own data are to real rows, of which n were kept back; None where there are too
+    few to tell."""
+    if not n:
         return None
-    if final['energy_distance'] <= final['floor'] + 0.02:
+    share = max(final['neighbours_samples'], final['neighbours_real'])
+    energy, floor, shuffled = (final.get(name) or 0 for name in ('energy_distance', 'floor', 'shuffled'))
+    if energy > floor + 0.02 and energy >= shuffled:
+        return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
+    if energy <= floor + 0.02 and share <= 0.6 + 1/math.sqrt(n):  # two standard errors of a share
         return 'The samples are as good as real rows, as far as the rows kept back can tell.'
-    if final['energy_distance'] < final['shuffled']:
-        return 'The samples are nearer to the rows kept back than shuffled columns are, but not as near as real rows.'
-    return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
+    return (f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of their own kind, 50% would '
+            'if they could not.')
 
 
 def advice(settings, columns):
     """In a line, what to try where the samples do not follow the data, by what was measured in the run."""
-    distances = columns['Energy Distance']
+    distances = columns['Neighbours Samples' if np.isnan(columns['Energy Distance']).all() else 'Energy Distance']
     if columns['Discriminator Loss Mean'][-1] > 10:
         return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
     if len(distances) > 1 and np.argmin(distances) >= 0.6*(len(distances) - 1):
@@ -834,19 +858,6 @@ def make_data(settings, rows=None, names=None, image=None):
                 transform, formats, curve, image, None if rows is None else reference, kept)
 
 
-def distance_to_kept(data):
-    """The energy distance of samples [n, dim] to the rows kept back; of images, of their leading principal components,
-    each with its own weight, for single pixels say little. All is divided by deviations of the rows trained on."""
-    if not data.image:
-        return energy_distance_to(data.kept[:MEASURED_ROWS], data.rows.std(axis=0), unpaired=True)
-    some = data.rows[:1000].astype(np.float32)
-    centre = some.mean(axis=0)
-    components = np.linalg.svd(some - centre, full_matrices=False)[2][:32].T
-    deviation = np.std((some - centre) @ components)
-    distance = energy_distance_to((data.kept - centre) @ components, deviation, unpaired=True)
-    return lambda images: distance((images - centre) @ components)
-
-
 # --------------------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
@@ -995,6 +1006,29 @@ def diverged(what, settings):
                    f'below {settings["learning_rate"]:g}, --normalize or another --seed')
 
 
+class Averaging:
+    """An optimizer that keeps an exponential moving average of the variables it updates (of late common for generators,
+    Yazici et al. 2019), in TensorFlow 1's own way; decay 0: none."""
+
+    def __init__(self, optimizer, decay):
+        self.optimizer = optimizer
+        self.averages = tf.train.ExponentialMovingAverage(decay) if decay else None
+
+    def minimize(self, loss, var_list):
+        return self.apply_gradients(zip(tf.gradients(loss, var_list), var_list))
+
+    def apply_gradients(self, gradients):
+        gradients = list(gradients)
+        update = self.optimizer.apply_gradients(gradients)
+        if not self.averages:
+            return update
+        with tf.control_dependencies([update]):
+            return self.averages.apply([variable for _, variable in gradients])
+
+    def average(self, variable):
+        return self.averages.average(variable) if self.averages else variable
+
+
 class Run:
     """A run: its data, its networks in the default graph, their session, and how far training has come."""
 
@@ -1003,7 +1037,7 @@ class Run:
         self.streams, self.states = make_streams(settings['seed']), {}  # states: the streams' at self.iteration
         self.iteration, self.seconds = 0, 0.        # the next one; what training took so far
         self.recent = []                            # losses since the last snapshot, arrays [n, 2]
-        self.best = dict(energy_distance=math.inf)  # with --keep best: the nearest snapshot,
+        self.best = dict(distance=math.inf)         # with --keep best: the nearest snapshot,
         self.best_weights = {}                      # and its generator's variables by name
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
         self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
@@ -1013,11 +1047,16 @@ class Run:
 
         tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
         self.optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
+        self.optimizers[0] = Averaging(self.optimizers[0], settings['average'])
         self.networks = dict(network_options(settings, data), noise_dim=settings['noise_dim'])
         self.gan = build_gan(*self.optimizers, settings['penalty'], **self.networks)
         self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
-        self.generator = {v.op.name: self.weights[v.op.name] for v in tf.trainable_variables('GAN/Generator')}
-        self.samples = data.transform.from_networks(self.gan.G_sample)  # in the data's units, in double precision
+        # What is delivered, and shown and measured before: the moving average of G's variables, or these themselves.
+        averages = {v.op.name: self.optimizers[0].average(v) for v in tf.trainable_variables('GAN/Generator')}
+        self.generator = {name: average.read_value() for name, average in averages.items()}
+        with tf.variable_scope('', custom_getter=lambda getter, name, **options: averages[name]):
+            samples = generator(self.gan.Z, reuse=True, **network_options(settings, data))
+        self.samples = data.transform.from_networks(samples)  # in the data's units, in double precision
         self.cluster = read_cluster(settings['batch_size'])
         self.sess = cluster_session(self.cluster) if self.cluster else tf.Session(
             config=session_config(settings['hidden'], len(data.names)))
@@ -1036,7 +1075,9 @@ class Run:
             self.distance = energy_distance_to(self.X)
             self.levels = dict(floor=np.mean([self.distance(part) for part in np.split(training, 5)]))
         elif data.kept is not None:
-            self.X, self.distance, rows = data.kept[:MEASURED_ROWS], distance_to_kept(data), data.rows[:MEASURED_ROWS]
+            self.X, rows = data.kept[:MEASURED_ROWS], data.rows[:MEASURED_ROWS]
+        if data.kept is not None and not data.image:  # that of pixels would say little
+            self.distance = energy_distance_to(self.X, data.rows.std(axis=0), unpaired=True)
             shuffled = np.random.default_rng(0).permuted(rows, axis=0)
             self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
         margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
@@ -1149,9 +1190,10 @@ class Run:
                      [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
         write_event(self.events, step=iteration, summary=tf.Summary(value=[
             tf.Summary.Value(tag=name, simple_value=value) for name, value in [*row.items()][1:] if value is not None]))
-        distance = measured['energy_distance']
-        if weights and distance is not None and distance < self.best['energy_distance']:
-            self.best, self.best_weights = dict(iteration=iteration, energy_distance=distance), weights
+        distance = measured['neighbours_samples'] if self.data.image and self.data.kept is not None else measured[
+            'energy_distance']
+        if weights and distance is not None and distance <= self.best['distance']:
+            self.best, self.best_weights = dict(iteration=iteration, distance=distance), weights
 
     def log(self, losses):
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
@@ -1214,7 +1256,8 @@ class Run:
         final.update(self.levels if self.data.kept is not None else {})
         claims = check_claims(columns, final)
         summary = dict(
-            claims=claims, final=final, verdict=verdict(final), settings=self.settings,
+            claims=claims, final=final, settings=self.settings,
+            verdict=verdict(final, 0 if self.data.kept is None else len(self.data.kept)),
             advice=advice(self.settings, columns) if claims['samples_follow']['holds'] is False else None,
             seconds=dict(training=self.seconds),
             versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
@@ -1592,6 +1635,8 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
         ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
         ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
         ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
+        ('--average', 0., "decay of a moving average of the generator's weights, which is then delivered; 0: none",
+         number(float, 0, 0.999999, 'DECAY')),
         ('--penalty', 0., 'R1 gradient penalty of the discriminator', number(float, 0, 1e6, 'GAMMA')),
         ('--keep', 'last', 'the generator that a run delivers: of its last iteration, or of its best snapshot, whose '
          'samples are nearest to real ones', dict(choices=('last', 'best'))),
@@ -1628,7 +1673,7 @@ def parse(argv, **suited):
     parser.set_defaults(**suited)
     options = vars(parser.parse_args(argv))
     data, builtin = f'--data {options["data"]}', DISTRIBUTIONS.get(options['data'])
-    maxout = options['layer'] == 'maxout' and options['activation'] != 'leaky_relu'
+    maxout = options['layer'] == 'maxout' and options['activation'] != parser.get_default('activation')
     for one, other, clash in (('--columns', data, options['columns'] and options['data'] in BUILT_IN),
                               ('--scale', data, options['scale'] != 100 and not (builtin and builtin.scaled)),
                               ('--activation', '--layer maxout', maxout)):
