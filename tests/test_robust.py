@@ -109,7 +109,8 @@ def bad_files(tmp_path_factory):
     (folder/'folder.csv').mkdir()
     mixed = np.array([[1, None], [2, 'x']], object)
     for name, rows in {'pickled': mixed, 'scalar': np.array(1.), 'words': np.array([['a', 'b']]*3),
-                       'bare': np.ones([5, 0]), 'nan': np.full([3, 2], np.nan), 'huge': np.array([[1e300, 1], [-1e300, 2]])}.items():
+                       'bare': np.ones([5, 0]), 'nan': np.full([3, 2], np.nan),
+                       'huge': np.array([[1e300, 1], [-1e300, 2]])}.items():
         np.save(folder/f'{name}.npy', rows)
     np.savez(folder/'several.npz', a=np.ones([3, 2]), b=np.ones([3, 2]))
     (folder/'cut.npz').write_bytes((folder/'several.npz').read_bytes()[:100])
