@@ -14,6 +14,7 @@ of its own, from the files that a run writes.
 import argparse
 import contextlib
 import csv
+import difflib
 import errno
 import fcntl
 import functools
@@ -25,6 +26,7 @@ import math
 import multiprocessing.pool
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -173,8 +175,9 @@ DISTRIBUTIONS = {
     'helix': along(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], -1, 1, **SHAPED),
     'sphere': Distribution(sphere, SHAPED),
 }
-IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', noise_dim=32, learning_rate=0.0005,
-                   penalty=2., batch_size=64, iterations=30001, keep='best')
+IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
+                   output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
+                   iterations=30001, keep='best')
 TABLE_FLAGS = dict(normalize='quantile', hidden=[64, 64], noise_dim=16,  # or as many as columns, where these are more
                    learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
 KERAS_DATASETS = ('mnist', 'cifar10')
@@ -457,9 +460,23 @@ def energy_distance_to(real, spread=None, unpaired=False):
     return distance
 
 
+def neighbour_shares(samples, real):
+    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017) of as many samples [n, d] as real [m, d], 1,000
+    each at most: the shares, of samples and of real ones, whose nearest neighbour among all the others is of their own
+    kind. 0.5 and 0.5 where they cannot be told apart, 1 where they can, below 0.5 where samples copy."""
+    n = min(len(samples), len(real), 1000)
+    order = np.random.default_rng(0).permutation(2*n)  # which breaks ties at random
+    both, is_sample = np.concatenate([samples[:n], real[:n]])[order], order < n
+    apart = np.concatenate([*distances(both, both)])
+    np.fill_diagonal(apart, np.inf)
+    same = is_sample[apart.argmin(axis=1)] == is_sample
+    return float(same[is_sample].mean()), float(same[~is_sample].mean())
+
+
 def sample_measures(samples, data, distance):
     """Of samples [n, dim] in the data's units, None where not defined: energy distance; of a curve also the residual,
-    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share.
+    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share;
+    where rows are kept back, the `neighbour_shares`, of tables in units of the columns' deviations.
     """
     measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
     if data.curve:
@@ -467,6 +484,11 @@ def sample_measures(samples, data, distance):
         counts, _ = np.histogram(x, 20, (data.low[0], data.high[0]))
         measured.update(curve_residual=float(np.median(np.abs(y - data.curve(x)))),
                         coverage=float(np.mean(counts >= len(x)/20/4)))
+    if data.kept is not None:
+        spread, kind = (np.ones(1), np.float32) if data.image else (data.rows.std(axis=0), float)
+        scaled = (((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind)
+                  for rows in (samples, data.kept))
+        measured.update(zip(('neighbours_samples', 'neighbours_real'), neighbour_shares(*scaled)))
     return measured
 
 
@@ -509,7 +531,7 @@ def check_claims(columns, final):
     # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
     # Of own tables it is as much beyond what real rows measure, or half of the way from there to shuffled columns:
     # nearer to real rows than to rows in which no column has to do with another.
-    floor, shuffled = final.get('floor', 0), final.get('shuffled', 0)
+    floor, shuffled, share = (final.get(name, 0) for name in ('floor', 'shuffled', 'neighbours_samples'))
     limit, move = max(floor + 0.02, (floor + shuffled)/2), columns['Largest Real Move'].max()
     checked = {}
     for name, claim, figures in (  # figures: name, value, is it as claimed?
@@ -518,7 +540,8 @@ def check_claims(columns, final):
                 ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
                 ('spread, last tenth / first', spread, spread < 1)]),  # "settle": to change less at the end
             ('samples_follow', 'Generated samples follow the real distribution', [
-                ('energy distance', distance, distance <= limit)]),
+                ('energy distance', distance, distance <= limit)] if 'floor' in final or not share else [
+                ('nearest neighbours of their own kind', share, share <= 0.75)]),  # of images; half way from 0.5 to 1
             ('real_features_stay', 'A generator update moves no feature of real data', [
                 ('largest move', move, move == 0)]),  # not even by rounding, for G's variables do not enter them
             ('centroid_moves_toward', 'The generated centroid moves toward the real one', [
@@ -528,23 +551,30 @@ def check_claims(columns, final):
         good = [bool(ok) if math.isfinite(value) else None for _, value, ok in figures]
         checked[name] = dict(claim=claim, holds=False if False in good else None if None in good else True, measured={
             figure: float(value) if math.isfinite(value) else None for figure, value, _ in figures})
+    if checked['centroid_moves_toward']['holds'] is False:
+        checked['centroid_moves_toward']['finding'] = (
+            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; most seeds come to some 75%')
     return checked
 
 
-def verdict(final):
-    """In a sentence, how near samples of own data are to real rows; None where nothing tells."""
-    if 'floor' not in final:
+def verdict(final, n):
+    """In a sentence, how near samples of own data are to real rows, of which n were kept back; None where there are too
+    few to tell."""
+    if not n:
         return None
-    if final['energy_distance'] <= final['floor'] + 0.02:
+    share = max(final['neighbours_samples'], final['neighbours_real'])
+    energy, floor, shuffled = (final.get(name) or 0 for name in ('energy_distance', 'floor', 'shuffled'))
+    if energy > floor + 0.02 and energy >= shuffled:
+        return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
+    if energy <= floor + 0.02 and share <= 0.6 + 1/math.sqrt(n):  # two standard errors of a share
         return 'The samples are as good as real rows, as far as the rows kept back can tell.'
-    if final['energy_distance'] < final['shuffled']:
-        return 'The samples are nearer to the rows kept back than shuffled columns are, but not as near as real rows.'
-    return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
+    return (f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of their own kind, '
+            'where 50% would if they could not be told.')
 
 
 def advice(settings, columns):
     """In a line, what to try where the samples do not follow the data, by what was measured in the run."""
-    distances = columns['Energy Distance']
+    distances = columns['Neighbours Samples' if np.isnan(columns['Energy Distance']).all() else 'Energy Distance']
     if columns['Discriminator Loss Mean'][-1] > 10:
         return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
     if len(distances) > 1 and np.argmin(distances) >= 0.6*(len(distances) - 1):
@@ -582,12 +612,35 @@ def is_text(cell):
 
 def find_separator(lines):
     """The character between the cells of a table's first lines: that which cuts all of them into as many cells, more
-    than one, or else the first line, or else any; a comma where there is none."""
-    counts = {each: [len(cells) for cells in csv.reader(lines, delimiter=each)] for each in '\t;,'}
+    than one, or else the first line, or else any; a comma where there is none. A space has to cut them all."""
+    counts = {each: [len(cells) for cells in csv.reader(lines, delimiter=each, skipinitialspace=each == ' ')]
+              for each in '\t;,| '}
     even = [each for each, n in counts.items() if min(n) == max(n) > 1]
-    first = [each for each, n in counts.items() if n[0] > 1]
-    some = [each for each, n in counts.items() if max(n) > 1]
+    first = [each for each, n in counts.items() if n[0] > 1 and each != ' ']
+    some = [each for each, n in counts.items() if max(n) > 1 and each != ' ']
     return [*even, *first, *some, ','][0]
+
+
+def is_header(first, below):
+    """Does a table's first line hold names? below: its next lines. Where there is doubt, prints what is assumed."""
+    texts = {k for k, name in enumerate(first) if is_text(name)}
+    second, n = ([*(below or [[]])[0], *first])[:len(first)], len(first) - len(texts)
+    if texts and not below or any(not is_text(second[k]) for k in texts):
+        return True  # a text over a number
+    if n > 1 and not first[0].strip() and second[0].strip():
+        return True  # nothing over an index
+    numbers = [cell_value(name) for k, name in enumerate(first) if k not in texts]
+    values = np.array([[cell_value(cells[k]) for k in range(len(first)) if k not in texts] for cells in below
+                       if len(cells) == len(first)]).reshape(-1, n or 1)
+    enumerated = n and numbers in ([*range(n)], [*range(1, n + 1)]) and all('.' not in name for name in first)
+    dated = n > 1 and numbers == sorted({*numbers}) and all(1800 < x < 2100 and x == int(x) for x in numbers)
+    names = bool(enumerated and n > 1 and ((values != np.round(values)).any() or n > 2 and (np.diff(values) != 1).any())
+                 or dated and not ((values > 1800) & (values < 2100)).all()
+                 or any(first[k] not in [cells[k] for cells in below if k < len(cells)] for k in texts))
+    if names or enumerated:
+        say(f'Note        the first line, {", ".join(first)[:60]}, is taken for '
+            + ('names; if it is a row, put names above it' if names else 'a row; if it is names, write them as texts'))
+    return names
 
 
 def read_table(path, chosen=None):
@@ -596,24 +649,27 @@ def read_table(path, chosen=None):
     chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an editor counts it.
     """
     with (gzip.open if path.lower().endswith('.gz') else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
-        top = [*itertools.islice(filter(str.strip, file), 20)] or ['']
+        top = [line.strip(' #') for line in itertools.islice(filter(str.strip, file), 20)] or ['']
         separator = find_separator(top)
-        first, second = [*csv.reader(top, delimiter=separator), [], []][:2]
-        is_header = any(is_text(name) and not (second and is_text(cell)) for name, cell in zip(first, second or first))
-        names = [cell.strip() for cell in first] if is_header else [str(k + 1) for k in range(len(first))]
+        form = dict(delimiter=separator, skipinitialspace=separator == ' ')  # numpy.savetxt may align by several
+        first, *below = [*csv.reader(top, **form)] or [[]]
+        named = is_header(first, below)
+        names = [cell.strip() if named else str(k + 1) for k, cell in enumerate(first)]
         wanted = choose_columns(chosen, names)
         file.seek(0)
-        reader, values = csv.reader(file, delimiter=separator), array('d')
-        for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), is_header, None):
+        lines = (line.strip(' ') for line in file) if separator == ' ' else file
+        reader, values = csv.reader(lines, **form), array('d')
+        for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), named, None):
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
             for k in wanted:
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point, thousands no sign); '
-                                     'mend it, or leave the line or, by --columns, the column out')
-    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if is_header else None
+                                     'no finite number in single precision (decimals take a point, thousands no sign; '
+                                     'comma, semicolon, tab, | or spaces separate cells); mend it, or leave the line '
+                                     'or, by --columns, the column out')
+    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
 def choose_columns(chosen, names):
@@ -638,6 +694,7 @@ def as_rows(values, chosen=None):
     if np.ma.is_masked(values):
         raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(values)  # of a matrix, whose products are others
+    rows = rows.astype(float) if rows.dtype.kind == 'O' else rows  # of a data frame's columns of several types
     if rows.dtype.kind not in 'buif':
         raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
@@ -663,9 +720,10 @@ def find_rows(source, chosen=None):
     """The user's rows [n, dim], names of the columns or None, and the shape of a row where rows are images; three times
     None of a built-in distribution.
 
-    source: a name, a path or an array. Raises UsageError, and Failure where a data set cannot be fetched.
+    source: a name, a path, or what NumPy makes an array of. Raises UsageError, and Failure where a data set cannot be
+    fetched.
     """
-    rows, names, path = source, None, str(source) if isinstance(source, str) else ''
+    rows, names, path = source, None, source if isinstance(source, str) else ''
     if path in DISTRIBUTIONS:
         return None, None, None
     try:
@@ -683,6 +741,10 @@ def find_rows(source, chosen=None):
         elif path:
             raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that '
                              f'end in {", ".join(TABLES + ARRAYS)}')
+        elif hasattr(source, 'columns'):
+            names = [*map(str, source.columns)]  # of a data frame
+            wanted, chosen = choose_columns(chosen, names), None
+            rows, names = np.asarray(source)[:, wanted], [names[k] for k in wanted]
         rows, image = as_rows(rows, chosen)
         return rows, names, image
     except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say, or a download
@@ -834,19 +896,6 @@ def make_data(settings, rows=None, names=None, image=None):
                 transform, formats, curve, image, None if rows is None else reference, kept)
 
 
-def distance_to_kept(data):
-    """The energy distance of samples [n, dim] to the rows kept back; of images, of their leading principal components,
-    each with its own weight, for single pixels say little. All is divided by deviations of the rows trained on."""
-    if not data.image:
-        return energy_distance_to(data.kept[:MEASURED_ROWS], data.rows.std(axis=0), unpaired=True)
-    some = data.rows[:1000].astype(np.float32)
-    centre = some.mean(axis=0)
-    components = np.linalg.svd(some - centre, full_matrices=False)[2][:32].T
-    deviation = np.std((some - centre) @ components)
-    distance = energy_distance_to((data.kept - centre) @ components, deviation, unpaired=True)
-    return lambda images: distance((images - centre) @ components)
-
-
 # --------------------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
@@ -951,9 +1000,13 @@ def locked(folder):
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
     except BlockingIOError:
+        os.close(descriptor)
         raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+    except OSError as error:  # of network and container mounts
+        say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would not notice each other')
+    try:
+        yield
     finally:
         os.close(descriptor)
 
@@ -995,6 +1048,29 @@ def diverged(what, settings):
                    f'below {settings["learning_rate"]:g}, --normalize or another --seed')
 
 
+class Averaging:
+    """An optimizer that keeps an exponential moving average of the variables it updates (of late common for generators,
+    Yazici et al. 2019), in TensorFlow 1's own way; decay 0: none."""
+
+    def __init__(self, optimizer, decay):
+        self.optimizer = optimizer
+        self.averages = tf.train.ExponentialMovingAverage(decay) if decay else None
+
+    def minimize(self, loss, var_list):
+        return self.apply_gradients(zip(tf.gradients(loss, var_list), var_list))
+
+    def apply_gradients(self, gradients):
+        gradients = list(gradients)
+        update = self.optimizer.apply_gradients(gradients)
+        if not self.averages:
+            return update
+        with tf.control_dependencies([update]):
+            return self.averages.apply([variable for _, variable in gradients])
+
+    def average(self, variable):
+        return self.averages.average(variable) if self.averages else variable
+
+
 class Run:
     """A run: its data, its networks in the default graph, their session, and how far training has come."""
 
@@ -1003,7 +1079,7 @@ class Run:
         self.streams, self.states = make_streams(settings['seed']), {}  # states: the streams' at self.iteration
         self.iteration, self.seconds = 0, 0.        # the next one; what training took so far
         self.recent = []                            # losses since the last snapshot, arrays [n, 2]
-        self.best = dict(energy_distance=math.inf)  # with --keep best: the nearest snapshot,
+        self.best = dict(distance=math.inf)         # with --keep best: the nearest snapshot,
         self.best_weights = {}                      # and its generator's variables by name
         row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
         self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
@@ -1013,11 +1089,16 @@ class Run:
 
         tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
         self.optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
+        self.optimizers[0] = Averaging(self.optimizers[0], settings['average'])
         self.networks = dict(network_options(settings, data), noise_dim=settings['noise_dim'])
         self.gan = build_gan(*self.optimizers, settings['penalty'], **self.networks)
         self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
-        self.generator = {v.op.name: self.weights[v.op.name] for v in tf.trainable_variables('GAN/Generator')}
-        self.samples = data.transform.from_networks(self.gan.G_sample)  # in the data's units, in double precision
+        # What is delivered, and shown and measured before: the moving average of G's variables, or these themselves.
+        averages = {v.op.name: self.optimizers[0].average(v) for v in tf.trainable_variables('GAN/Generator')}
+        self.generator = {name: average.read_value() for name, average in averages.items()}
+        with tf.variable_scope('', custom_getter=lambda getter, name, **options: averages[name]):
+            samples = generator(self.gan.Z, reuse=True, **network_options(settings, data))
+        self.samples = data.transform.from_networks(samples)  # in the data's units, in double precision
         self.cluster = read_cluster(settings['batch_size'])
         self.sess = cluster_session(self.cluster) if self.cluster else tf.Session(
             config=session_config(settings['hidden'], len(data.names)))
@@ -1036,7 +1117,9 @@ class Run:
             self.distance = energy_distance_to(self.X)
             self.levels = dict(floor=np.mean([self.distance(part) for part in np.split(training, 5)]))
         elif data.kept is not None:
-            self.X, self.distance, rows = data.kept[:MEASURED_ROWS], distance_to_kept(data), data.rows[:MEASURED_ROWS]
+            self.X, rows = data.kept[:MEASURED_ROWS], data.rows[:MEASURED_ROWS]
+        if data.kept is not None and not data.image:  # that of pixels would say little
+            self.distance = energy_distance_to(self.X, data.rows.std(axis=0), unpaired=True)
             shuffled = np.random.default_rng(0).permuted(rows, axis=0)
             self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
         margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
@@ -1149,9 +1232,10 @@ class Run:
                      [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
         write_event(self.events, step=iteration, summary=tf.Summary(value=[
             tf.Summary.Value(tag=name, simple_value=value) for name, value in [*row.items()][1:] if value is not None]))
-        distance = measured['energy_distance']
-        if weights and distance is not None and distance < self.best['energy_distance']:
-            self.best, self.best_weights = dict(iteration=iteration, energy_distance=distance), weights
+        distance = measured['neighbours_samples'] if self.data.image and self.data.kept is not None else measured[
+            'energy_distance']
+        if weights and distance is not None and distance <= self.best['distance']:
+            self.best, self.best_weights = dict(iteration=iteration, distance=distance), weights
 
     def log(self, losses):
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
@@ -1163,8 +1247,12 @@ class Run:
                 say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, self.bar)
         if self.bar:
             self.bar.add(len(rows))
-        elif self.iteration % self.settings['snapshot_every'] and on_terminal():  # a first block has shown the pace
-            self.bar = tf.keras.utils.Progbar(self.settings['iterations'] - rows[-1][0] - 1, unit_name='iteration')
+        elif self.bar is None and self.iteration % self.settings['snapshot_every'] and on_terminal():
+            try:  # now, for a first block has shown the pace
+                left = self.settings['iterations'] - rows[-1][0] - 1
+                self.bar = tf.keras.utils.Progbar(left, unit_name='iteration')
+            except (ImportError, ValueError, AttributeError):  # where Keras cannot be loaded, training goes on
+                self.bar = False
 
     def save(self):
         """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
@@ -1214,7 +1302,8 @@ class Run:
         final.update(self.levels if self.data.kept is not None else {})
         claims = check_claims(columns, final)
         summary = dict(
-            claims=claims, final=final, verdict=verdict(final), settings=self.settings,
+            claims=claims, final=final, settings=self.settings,
+            verdict=verdict(final, 0 if self.data.kept is None else len(self.data.kept)),
             advice=advice(self.settings, columns) if claims['samples_follow']['holds'] is False else None,
             seconds=dict(training=self.seconds),
             versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
@@ -1226,6 +1315,7 @@ class Run:
 def save_model(folder, settings, data, weights):
     """Leaves the generator of these weights as a SavedModel, from noise to samples in the data's units."""
     with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(data.names))) as sess:
+        tf.set_random_seed(0)  # nothing is drawn, but where the user wants determinism TensorFlow asks for a seed
         Z = tf.placeholder(tf.float32, [None, settings['noise_dim']])
         samples = data.transform.from_networks(generator(Z, **network_options(settings, data)))
         set_weights(sess, weights)
@@ -1295,8 +1385,9 @@ def train_run(folder, settings, data, resuming=False):
 @contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws what it finds until its stdin ends, then the rest."""
-    arguments = sys.executable, str(Path(__file__).with_name('plotting.py')), str(folder), '--follow', str(os.getpid())
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, start_new_session=True) as drawing:
+    script = Path(__file__).resolve().with_name('plotting.py')
+    arguments = map(str, (sys.executable, script, folder, '--follow', os.getpid()))
+    with subprocess.Popen([*arguments], stdin=subprocess.PIPE, start_new_session=True) as drawing:
         failure = None
         try:
             try:
@@ -1354,6 +1445,8 @@ def read_cluster(batch_size=None):
 def serve():
     """Starts TensorFlow's server of this process; returns a chief's, stays with a worker's until a signal ends it."""
     jobs, task, index = read_cluster()
+    # no proxy of an office stands between the machines of a cluster
+    os.environ['no_grpc_proxy'] = ','.join(host.rsplit(':', 1)[0] for hosts in jobs.values() for host in hosts)
     try:
         server = tf.train.Server(jobs, task, index)
     except tf.errors.OpError as error:
@@ -1499,14 +1592,16 @@ def go_on(folder, argv, array):
 
 def on_terminal():
     """Does stdout go to a terminal that can show a progress bar?"""
-    return sys.stdout and sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+    return getattr(sys.stdout, 'isatty', bool)() and os.environ.get('TERM') != 'dumb'
 
 
 def say(line, bar=None, file=None):
-    """Prints a line, in place of the progress bar; where nobody reads any more (a closed pipe), to nowhere."""
+    """Prints a line, in place of the progress bar; ? for letters that a terminal lacks; where nobody reads any more (a
+    closed pipe), to nowhere."""
     file = file or sys.stdout
+    encoding = getattr(file, 'encoding', None) or 'utf-8'
     try:
-        print(f'\r\033[K{line}' if bar else line, file=file, flush=True)
+        print(('\r\033[K'*bool(bar) + line).encode(encoding, 'replace').decode(encoding), file=file, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
@@ -1541,15 +1636,15 @@ def report(folder, summary, drawing):
     for claim in summary['claims'].values():
         figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
-        holds = {True: 'holds', False: 'FAILS', None: 'undefined'}[claim['holds']]
-        say(f'{holds:<12}{claim["claim"]} ({figures})')
+        holds = {True: 'holds', False: 'not so', None: 'undefined'}[claim['holds']]
+        say(f'{holds:<12}{claim["claim"]} ({claim.get("finding", figures)})')
     for title, sentence in ('Verdict', summary['verdict']), ('Try', summary['advice']):
         if sentence:
             say(f'{title:<12}{sentence}')
     if drawing:
         say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
     if drawing and drawing.returncode:
-        say(f'Some pictures are missing; draw them by: python plotting.py {folder}', file=sys.stderr)
+        say(f'Some pictures are missing; draw them by: python plotting.py {shlex.quote(str(folder))}', file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------- command line
@@ -1572,7 +1667,8 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
     'data': [
         ('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
          f'{", ".join(TABLES + ARRAYS)}', dict(metavar='NAME or FILE')),
-        ('--columns', None, 'which of your table to learn, by name or number from 1', dict(nargs='+', metavar='NAME')),
+        ('--columns', None, 'which of your table to learn, by name or number from 1',
+         dict(nargs='+', metavar='NAME', type=str.strip)),
         ('--scale', 100., 'width of the x range of the curves', number(float, 1e-6, 1e6, 'WIDTH')),
         ('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
          'each a standard normal through its own distribution function; all data but quadratic switch it on',
@@ -1592,6 +1688,8 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
         ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
         ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
         ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
+        ('--average', 0., "decay of a moving average of the generator's weights, which is then delivered; 0: none",
+         number(float, 0, 0.999999, 'DECAY')),
         ('--penalty', 0., 'R1 gradient penalty of the discriminator', number(float, 0, 1e6, 'GAMMA')),
         ('--keep', 'last', 'the generator that a run delivers: of its last iteration, or of its best snapshot, whose '
          'samples are nearest to real ones', dict(choices=('last', 'best'))),
@@ -1628,14 +1726,16 @@ def parse(argv, **suited):
     parser.set_defaults(**suited)
     options = vars(parser.parse_args(argv))
     data, builtin = f'--data {options["data"]}', DISTRIBUTIONS.get(options['data'])
-    maxout = options['layer'] == 'maxout' and options['activation'] != 'leaky_relu'
+    maxout = options['layer'] == 'maxout' and options['activation'] != parser.get_default('activation')
     for one, other, clash in (('--columns', data, options['columns'] and options['data'] in BUILT_IN),
                               ('--scale', data, options['scale'] != 100 and not (builtin and builtin.scaled)),
                               ('--activation', '--layer maxout', maxout)):
         if clash:
             raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
-    if not options['output'].strip():
-        raise UsageError(f'argument --output: {options["output"]!r} names no folder; give one, . for this one')
+    for name in 'data', 'output':
+        options[name] = os.path.expanduser(options[name])
+        if not options[name].strip() or name == 'output' and re.search(r"[\ud800-\udfff]", options[name]):  # no UTF-8
+            raise UsageError(f'argument --{name}: {options[name]!r} is no name that can be written; give another')
     return options
 
 
@@ -1643,26 +1743,32 @@ def train(**flags):
     """Runs what the command runs, from a notebook or another program: train(iterations=2001, output='demo').
 
     Each flag by its name with underscores: lists for several values, True and False for switches; `data` may also be
-    an array [n, dim], or of images. Returns what summary.json holds and, where it trained, `samples` [10000, dim], the
-    rows of generated_samples.csv in the data's units; None with `sample=N`, which only writes the file. Raises
-    UsageError (a ValueError) where the command would exit with 2, Failure or OSError where with 1.
+    an array [n, dim], or of images, or what NumPy makes one of: a list of rows, a data frame. Returns what summary.json
+    holds and, where it trained, `samples` [10000, dim], the rows of generated_samples.csv in the data's units; None
+    with `sample=N`, which only writes the file. Raises UsageError (a ValueError) where the command would exit with 2,
+    Failure or OSError where with 1.
     """
-    array, argv = None, []
+    array, argv, known = None, [], [*parse([])]
     for name, value in flags.items():
-        if name == 'data' and isinstance(value, np.ndarray):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1) or known
+            raise UsageError(f'train() has no argument {name!r}; did you mean {" or ".join(near)}?')
+        if name == 'data' and not isinstance(value, (str, os.PathLike)):
             array, value = value, 'an array'
         if name == 'normalize' and value is False:
             argv.append('--no-normalize')
+        elif isinstance(value, (list, tuple, np.ndarray)):
+            argv += ['--' + name.replace('_', '-'), *(f' {each}' for each in value)]  # a space, for it may begin with -
         elif value is not False and value is not None:
-            values = [] if value is True else value if isinstance(value, (list, tuple, np.ndarray)) else [value]
-            argv += ['--' + name.replace('_', '-'), *map(str, values)]
+            argv.append('--' + name.replace('_', '-') + ('' if value is True else f'={value}'))
     return run_command(argv, array)
 
 
 def explain(error):
     """The exit status, and the line for stderr, of an error that ends the command; None of a fault of the program's."""
     if isinstance(error, OSError):
-        return 1, f'{error.filename}: {error.strerror or error}; see to it, then --resume'
+        cure = 'set TMPDIR to a folder to write to' if 'temporary' in str(error) else 'see to it, then --resume'
+        return 1, f'{error.filename}: '*bool(error.filename) + f'{error.strerror or error}; {cure}'
     for kind, status, line in (
             (UsageError, 2, f'error: {error}'), (Failure, 1, str(error)), (ImportError, 1, f'{error}; {INSTALL}'),
             (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')):
@@ -1681,9 +1787,8 @@ def main(argv=None):
         signals.append(number)
         signal.alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
         raise KeyboardInterrupt
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     try:
-        for number in signal.SIGINT, signal.SIGTERM, signal.SIGALRM:
-            signal.signal(number, interrupted)
         run_command(argv)
         return 0
     except BaseException as error:
@@ -1693,12 +1798,14 @@ def main(argv=None):
         if signals:  # whatever the interrupted code has made of it
             folder = Path(parse(argv)['output'])
             status, line = 128 + signals[0], 'stopped; ' + (
-                f'go on with: python gan_quadratic.py --resume --output {folder}'
+                f'go on with: python gan_quadratic.py --resume --output {shlex.quote(str(folder))}'
                 if (folder/'settings.json').exists() else 'nothing was saved yet')
         say(f'gan_quadratic.py: {line}', file=sys.stderr)
         return status
     finally:
         signal.alarm(0)
+        for number, handler in before.items():  # of a notebook's
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 if __name__ == '__main__':
