@@ -44,7 +44,7 @@ def test_energy_distance_is_zero_of_equal_sets_and_small_of_equal_distributions(
 
 def test_residual_and_coverage_on_known_sets():
     def of(points, low=-50, high=50, curve=get_y):
-        measured = sample_measures(points, SimpleNamespace(curve=curve, low=[low], high=[high]), None)
+        measured = sample_measures(points, SimpleNamespace(curve=curve, low=[low], high=[high], kept=None), None)
         assert measured.pop('energy_distance') is None
         return [*measured.values()]
     x = np.linspace(-50, 50, 2001)
@@ -94,10 +94,12 @@ def test_how_near_samples_must_be(final, levels, holds):
     assert 'samples_follow' in claims_of(holds, final, levels)
 
 
-def test_the_verdict_says_which_it_is():
-    words = [verdict(dict(energy_distance=x, floor=0., shuffled=0.1)) for x in (0.01, 0.05, 0.11)]
-    assert ['as good as' in words[0], 'but not as near' in words[1], 'no nearer' in words[2]] == [True]*3
-    assert verdict(dict(energy_distance=0.1)) is None
+@pytest.mark.parametrize('energy, own, piece', [
+    (0.01, 0.5, 'as good as'), (0.05, 0.5, 'can be told'), (0.01, 0.9, '90% have a nearest'), (0.11, 0.5, 'no nearer')])
+def test_the_verdict_says_which_it_is(energy, own, piece):
+    shares = dict(neighbours_samples=own, neighbours_real=0.5)
+    assert piece in verdict(dict(energy_distance=energy, floor=0., shuffled=0.1, **shares), 1000)
+    assert verdict(dict(energy_distance=energy), 0) is None
 
 
 def test_the_unpaired_energy_distance_by_a_double_loop():
