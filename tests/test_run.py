@@ -296,7 +296,7 @@ def test_the_examples_of_help_can_be_pasted():
         assert python == 'python' and (ROOT/script).exists() and isinstance(program.parse(words), dict)
 
 
-@pytest.mark.parametrize('flags, piece', [(dict(iterations=0), '--iterations: 0 is not'), (dict(iteratons=5), 'iteratons')])
+@pytest.mark.parametrize('flags, piece', [(dict(iterations=0), '--iterations: 0 is'), (dict(iteratons=5), 'iteratons')])
 def test_train_names_what_is_wrong(flags, piece):
     with pytest.raises(program.UsageError, match=piece):
         train(**flags)
