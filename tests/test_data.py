@@ -228,6 +228,14 @@ def test_scores_are_normal_whatever_the_column():
         assert np.abs(np.array(shares) - [(1 + math.erf(x/2**0.5))/2 for x in levels]).max() < 0.03
 
 
+def test_heavy_tails_come_back():
+    """Also where a column has more rows than knots."""
+    rows = np.random.default_rng(0).standard_t(2, [5000, 1])
+    transform = Quantile(rows)
+    samples = back(transform, normal_inputs(transform, rows)(200_000, np.random.default_rng(1)))
+    assert samples.std() == pytest.approx(rows.std(), rel=0.1)
+
+
 def test_steps_and_lines_between_values():
     rows = np.stack([np.arange(100.), np.repeat([0., 1.], 50), np.random.default_rng(0).normal(size=100)], axis=1)
     transform = Quantile(rows)
