@@ -1,9 +1,6 @@
 """Draws the pictures and the page of a run from the numbers in its folder; a process of its own, without TensorFlow.
 
     python plotting.py DIR        every picture of the run in DIR, anew, and its page (DIR: outputs where none is given)
-
-Read it from the top: settings of matplotlib, axes, one function per picture, the table that says which function draws
-which file, the one path by which every picture gets to disk, and the page that shows them together.
 """
 import argparse
 import contextlib
@@ -21,49 +18,39 @@ from itertools import combinations
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from gan_quadratic import INSTALL, SNAPSHOT, Failure, numbered, read_file, replacing
+from gan_quadratic import INSTALL, SNAPSHOT, Failure, UsageError, numbered, read_file, replacing
 
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
 os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=os.devnull)  # pictures are the same whatever a user has set
-here = os.getcwd() if os.path.exists('matplotlibrc') else None  # matplotlib would read that first
+here = os.open('.', getattr(os, 'O_PATH', os.O_RDONLY))
+os.chdir('/')  # matplotlib would read a matplotlibrc that lies here
 try:
-    if here:
-        os.chdir('/')
     import numpy as np
     from PIL import Image
-    from matplotlib import cm, colors, figure as figures, font_manager, rcParams, ticker
-    from matplotlib.artist import Artist
+    from matplotlib import cm, collections, colors, figure as figures, font_manager, rcParams, ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import PolyCollection
 except ImportError as error:
     sys.exit(f'plotting.py: {error}; {INSTALL}')
-finally:
-    if here:
-        os.chdir(here)
+os.fchdir(here)
 
 
 # ------------------------------------------------------------------------------------------------ axes and points
 
 rcParams.update({'figure.constrained_layout.use': True, 'figure.constrained_layout.w_pad': 0.08,
-                 'figure.constrained_layout.h_pad': 0.08, 'axes.titlesize': 10, 'legend.frameon': False})
+                 'figure.constrained_layout.h_pad': 0.08, 'axes.titlesize': 10, 'image.cmap': 'gray',
+                 'legend.frameon': False, 'legend.fontsize': 9})
 REAL, GENERATED = '#0072b2', '#d55e00'  # told apart by the colour-blind too; the same in every picture
 DARK, GREY = '#333333', '0.4'  # the discriminator's, which sees both; remarks
 BETWEEN = colors.LinearSegmentedColormap.from_list('generated to real', [GENERATED, '#ffffff', REAL])
 PALE = colors.LinearSegmentedColormap.from_list('for points to be seen on', ['#f0bb8c', '#ffffff', '#8cbfe0'])
-SHADES = dict(cmap='gray', vmin=0, vmax=1)  # of images of one channel
+BARE = dict(xticks=[], yticks=[])
 SHAPES = {REAL: 'o', GENERATED: 's'}
-LEGEND = dict(loc='outside lower center', ncols=2, fontsize=9)  # where it hides no points
+LEGEND = dict(loc='outside lower center', ncols=2)  # where it hides no points
 ANIMATED = dict(animated=True)  # matplotlib's word for artists that are drawn not with the others, but each time anew
 OPEN, FILLED = dict(ANIMATED, fillstyle='none', markeredgewidth=0.8), dict(ANIMATED, markeredgewidth=0)
-# Before an update a marker is open, after it small and filled, and the real ones are the larger: so all four series
-# are seen even where they coincide.
+# Open before an update, small and filled after it, the real ones larger: all four are seen even where they coincide.
 FEATURES = (('Real Data Before', REAL, 9, OPEN), ('Real Data After', REAL, 4, FILLED),
             ('Generated Data Before', GENERATED, 5, OPEN), ('Generated Data After', GENERATED, 2.8, FILLED))
-
-
-def new_figure(*size):
-    """A figure of this size in inches, 6.4 x 4.8 by default, that is drawn without a display."""
-    return FigureCanvasAgg(figures.Figure(size or None)).figure
 
 
 def short(name, most=18):
@@ -73,8 +60,7 @@ def short(name, most=18):
 
 
 def scale_axis(ax, axis, values, numbers):
-    """Chooses the scale of an axis, 'x' or 'y', by the values along it: logarithmic, from 0 both ways, where a few lie
-    so far out that the others would look like one."""
+    """Makes an axis, 'x' or 'y', logarithmic from 0 both ways where a few values hide how all others differ."""
     away = np.abs(values - np.median(values))
     usual = np.median(away[away > 0]) if away.any() else 0
     if away.max() > max(30*usual, np.abs(np.median(values))):
@@ -89,34 +75,31 @@ def scale_axis(ax, axis, values, numbers):
 
 
 def data_axes(figure, data, where=111):
-    """Axes for rows of data [n, dim] that keep their limits: one in two or three dimensions, of more columns each pair
-    of the first four. Returns a list of (axes, columns on it)."""
+    """Axes for rows [n, dim] that keep their limits, as (axes, columns on it): of over 3 columns, each pair of four."""
     low, high, dim = data['low'], data['high'], len(data['low'])
-    if dim > 3:
-        axes = [(figure.add_subplot(2, 3, k + 1), pair) for k, pair in enumerate(combinations(range(4), 2))]
-    else:
-        axes = [(figure.add_subplot(where, projection='3d' if dim == 3 else None), tuple(range(dim)))]
+    axes = list(zip(figure.subplots(2, 3).flat, combinations(range(4), 2))) if dim > 3 else [
+        (figure.add_subplot(where, projection='3d' if dim == 3 else None), range(dim))]
     for ax, columns in axes:
         for axis, column in zip('xyz', columns):
-            ax.set(**{f'{axis}lim': (low[column], high[column])})
-            getattr(ax, f'set_{axis}label')(short(data['names'][column], 24 if dim < 3 and where == 111 else 14),
-                                            labelpad=10 if dim == 3 else 4)
+            name = short(data['names'][column], 24 if dim < 3 and where == 111 else 14)
+            ax.set(**{f'{axis}lim': (low[column], high[column]), f'{axis}label': name})
             if dim != 3:
                 scale_axis(ax, axis, data['training'][:, column], 4 if dim > 3 else 6)
         if dim == 1:
             ax.set(ylim=(-0.02, 1.02), ylabel='share of samples below')
-        elif dim > 2:
-            ax.tick_params(labelsize=7)
-        elif ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
+        elif dim == 2 and ax.get_xscale() == ax.get_yscale() == 'linear' and 0.5 < np.divide(*(high - low)) < 2:
             ax.set_aspect('equal')
-        if dim == 3:
+        elif dim == 3:
             ax.locator_params(nbins=4)
+            ax.tick_params(labelsize=7)
             ax.tick_params(axis='z', pad=6)
+            ax.xaxis.labelpad = ax.yaxis.labelpad = ax.zaxis.labelpad = 10
             ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels that stand around a cube
         elif dim > 3:
+            ax.tick_params(labelsize=7)
             ax.set_xlabel(ax.get_xlabel(), loc='left')  # at the right the axis's power of ten may stand
-            for axis in ax.xaxis, ax.yaxis:
-                axis.get_offset_text().set_size(7)
+            ax.xaxis.get_offset_text().set_size(7)
+            ax.yaxis.get_offset_text().set_size(7)
     if dim > 4:
         figure.text(0.02, 0.975, f'4 of {dim} columns', va='top', fontsize=8, color=GREY)
     return axes
@@ -151,16 +134,14 @@ def tiled(rows, data):
 
 
 # ------------------------------------------------------------------------------ pictures of each snapshot
-# Each function prepares a figure once and returns the function that updates its animated artists, given a snapshot's
-# arrays.
+# Each function prepares a figure and returns the function that updates its animated artists by a snapshot's arrays.
 
 def samples(figure, data):
     """Real against generated samples: points, or images side by side."""
     if len(data['image']):
-        for k, (title, color) in enumerate((('Real samples', REAL), ('Generated samples', GENERATED))):
-            ax = figure.add_subplot(1, 2, k + 1, xticks=[], yticks=[])
-            ax.set_title(title, color=color)
-            image = ax.imshow(tiled(data['real'], data), **SHADES, **ANIMATED)
+        for ax, title, color in zip(figure.subplots(1, 2, subplot_kw=BARE), ('Real', 'Generated'), (REAL, GENERATED)):
+            ax.set_title(f'{title} samples', color=color)
+            image = ax.imshow(tiled(data['real'], data), vmin=0, vmax=1, **ANIMATED)
         return lambda shot: image.set_data(tiled(shot['generated'], data))
     axes = data_axes(figure, data)
     points(axes, 'Real samples', REAL, 4, OPEN)(data['real'])
@@ -176,9 +157,8 @@ def samples(figure, data):
 
 
 def transformed_features(step, figure, data, ax=None):
-    """The feature space h3 of both kinds of samples around the update of network `step`; on axes that are given, the
-    centers alone. The axes follow the four series: they are of shares of their length, and the numbers at their ends
-    are texts, as ticks that move take too long. The function that is returned returns what it draws, [4, n, 2]."""
+    """Features h3 of both kinds of samples around the update of network `step`; on axes that are given, their centers.
+    The axes follow the four series; the numbers at their ends are texts, as ticks that move take too long."""
     centers, ax = bool(ax), ax or figure.add_subplot()
     ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel='feature 1', ylabel='feature 2')
     write = partial(ax.annotate, '0', xycoords='axes fraction', textcoords='offset points', fontsize=9, **ANIMATED)
@@ -257,37 +237,50 @@ def mapping(figure, data):
     flat = figure.add_subplot(
         1, 2, 1, xlabel='Z, first value', ylabel='Z, second value'*(beyond >= 0), aspect='equal', xlim=(-1.1, 1.1),
         ylim=(-1.1, 1.1), title='noise' if beyond <= 0 else f'noise, a slice: the {beyond} further\nvalues are 0')
-    flat.add_collection(PolyCollection(quads(noise), facecolors=facecolors, edgecolors='white', linewidths=0.3))
+    flat.add_collection(collections.PolyCollection(quads(noise), facecolors=facecolors, edgecolors='w', linewidths=0.3))
     (ax, _), = data_axes(figure, data, 122)
     ax.set_title('what the generator makes of it')
-    image = ax.add_collection(PolyCollection([], facecolors=facecolors, edgecolors=facecolors, alpha=0.45,
-                                             linewidths=3 if rows == 2 else 0.5, **ANIMATED), autolim=False)
+    image = ax.add_collection(collections.PolyCollection([], facecolors=facecolors, edgecolors=facecolors, alpha=0.45,
+                                                         linewidths=3 if rows == 2 else 0.5, **ANIMATED), autolim=False)
     return lambda shot: image.set_verts(quads(shot['mapping']))
 
 
 # ------------------------------------------------------------------------------------- pictures of the whole run
-# Each function draws a figure from the numbers in the folder, or returns None where there are none yet.
+# Each function draws on a figure from the numbers in the folder; nothing where there are none yet.
 
-def training_data(folder, data):
+BALANCE = (2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)  # D's and G's loss in equilibrium
+PANELS = (  # title, scale, series of (column, colour, style or '.-'), dashed levels of (value or name, label, colour)
+    ('Losses', 'linear', (('Discriminator Loss Mean', DARK), ('Generator Loss Mean', GENERATED)), BALANCE),
+    ('Spread of the losses', 'log', (('Discriminator Loss Spread', DARK), ('Generator Loss Spread', GENERATED)), ()),
+    ('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), ((0.5, 'cannot tell', GREY),)),
+    ('Energy distance', 'log', (('Energy Distance', GENERATED),),
+     (('floor', 'real', REAL), ('shuffled', 'shuffled columns', GREY))),
+    ('Nearest neighbours of their own kind', 'share',
+     (('Neighbours Samples', GENERATED), ('Neighbours Real', REAL)), ((0.5, 'cannot tell', GREY),)),
+    ('Curve residual, median |y - f(x)|', 'log', (('Curve Residual', GENERATED),), ()),
+    ('Coverage of the x range', 'share', (('Coverage', GENERATED),), ((1, 'all of it', REAL),)),
+    ('Distance of the clouds of features', 'log', (('Feature Mixing', DARK),), ()),
+    ('Centroid distance after the G step', 'log',
+     (('Centroid Distance After', DARK), ('Moved Toward', GENERATED, 'o'), ('Moved Away', DARK, 'x')), ()),
+    ('Largest move of real features, G step', 'linear', (('Largest Real Move', REAL),), ((0, 'must be 0', DARK),)),
+)
+
+
+def training_data(figure, data):
     """What is to be learned."""
-    figure = new_figure()
     if len(data['image']):
-        figure.add_subplot(xticks=[], yticks=[]).imshow(tiled(data['training'], data), **SHADES)
+        figure.add_subplot(**BARE).imshow(tiled(data['training'], data), vmin=0, vmax=1)
     else:
         points(data_axes(figure, data), 'Real samples', REAL, 2, dict(markeredgewidth=0))(data['training'])
     figure.suptitle('Training data')
-    return figure
 
 
-BALANCE = (2*math.log(2), '2 ln 2', DARK), (math.log(2), 'ln 2', GENERATED)  # D's and G's loss in equilibrium
-
-
-def training_loss(folder, data):
+def training_loss(figure, data):
     """Both losses of the log and their running means, with the values that they come to in equilibrium."""
-    _, rows = read_file(folder/'loss_logs.csv') or ([], [])
+    _, rows = read_file(data['folder']/'loss_logs.csv') or ([], [])
     if not len(rows):
-        return None
-    figure = new_figure(7.4, 4.8)
+        return
+    figure.set_size_inches(7.4, 4.8)
     ax = figure.add_subplot(xlabel='iteration', ylabel='loss')
     smooth = max(1, len(rows)//200)
     means = np.stack([np.convolve(column, np.ones(smooth)/smooth, 'valid') for column in rows.T], axis=1)
@@ -301,36 +294,19 @@ def training_loss(folder, data):
     beyond = int((rows[:, 1:] > top).any(axis=1).sum())
     figure.suptitle('Training Loss' + (f' ({beyond} of {len(rows)} rows reach above)' if beyond else ''))
     figure.legend(**LEGEND)
-    return figure
 
 
-PANELS = (  # title, scale, series of (column, colour, style or '.-'), dashed levels of (value or name, label, colour)
-    ('Losses', 'linear', (('Discriminator Loss Mean', DARK), ('Generator Loss Mean', GENERATED)), BALANCE),
-    ('Spread of the losses', 'log', (('Discriminator Loss Spread', DARK), ('Generator Loss Spread', GENERATED)), ()),
-    ('Mean D(x)', 'share', (('D on Real', REAL), ('D on Generated', GENERATED)), ((0.5, 'cannot tell', GREY),)),
-    ('Energy distance', 'log', (('Energy Distance', GENERATED),),
-     (('floor', 'real', REAL), ('shuffled', 'shuffled columns', GREY))),
-    ('Nearest neighbours of their own kind', 'share', (('Neighbour Share', GENERATED),), ((0.5, 'cannot tell', GREY),)),
-    ('Curve residual, median |y - f(x)|', 'log', (('Curve Residual', GENERATED),), ()),
-    ('Coverage of the x range', 'share', (('Coverage', GENERATED),), ((1, 'all of it', REAL),)),
-    ('Distance of the clouds of features', 'log', (('Feature Mixing', DARK),), ()),
-    ('Centroid distance after the G step', 'log',
-     (('Centroid Distance After', DARK), ('Moved Toward', GENERATED, 'o'), ('Moved Away', DARK, 'x')), ()),
-    ('Largest move of real features, G step', 'linear', (('Largest Real Move', REAL),), ((0, 'must be 0', DARK),)),
-)
-
-
-def metrics(folder, data):
+def metrics(figure, data):
     """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
-    header, rows = read_file(folder/'metrics.csv') or ([], [])
+    header, rows = read_file(data['folder']/'metrics.csv') or ([], [])
     if not len(rows):
-        return None
+        return
     columns = dict(zip(header, rows.T))
     toward, after = columns['Moved Toward'] == 1, columns['Centroid Distance After']
     columns.update({'Moved Toward': np.where(toward, after, np.nan), 'Moved Away': np.where(toward, np.nan, after)})
     panels = [panel for panel in PANELS if np.isfinite(columns.get(panel[2][0][0], np.nan)).any()]
     lines = max(3, math.ceil(len(panels)/3))
-    figure = new_figure(11, 3*lines)
+    figure.set_size_inches(11, 3*lines)
     for k, (title, scale, series, levels) in enumerate(panels):
         ax = figure.add_subplot(lines, 3, k + 1, title=title)
         ax.tick_params(which='both', labelsize=7)
@@ -354,19 +330,18 @@ def metrics(folder, data):
         ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2, columnspacing=1,
                   handlelength=1.5)  # under the panel, where it hides no curve
     figure.suptitle('Measures at each snapshot, by iteration; dashed: equilibrium, or what real data measure')
-    return figure
 
 
-def table_columns(folder, data, most=12):
+def table_columns(figure, data, most=12):
     """Of a user's table: each column's share of rows below a value, real and generated, and their correlations."""
-    if len(data['image']) or data['built_in'] or not (folder/'generated_samples.csv').exists():
-        return None
-    _, generated = read_file(folder/'generated_samples.csv')
+    if len(data['image']) or not data['fingerprint'] or not (data['folder']/'generated_samples.csv').exists():
+        return
+    _, generated = read_file(data['folder']/'generated_samples.csv')
     kept, real = ('rows kept back', data['kept']) if 'kept' in data else ('training rows', data['training'])
     dim, shown = real.shape[1], min(real.shape[1], most)
     lines = math.ceil(shown/4)
     heights = [2.2*lines, 4] if dim > 1 else [2.7]
-    figure = new_figure(11, sum(heights))
+    figure.set_size_inches(11, sum(heights))
     figure.suptitle('Share of rows below a value, column by column'
                     + (f' (the first {most} of {dim} columns)' if dim > most else ''))
     above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -381,32 +356,30 @@ def table_columns(folder, data, most=12):
     above.legend(**LEGEND)
     for part in below:
         tables = [np.nan_to_num(np.corrcoef(rows[:, :shown].T)) for rows in (real, generated)]
-        axes = part.subplots(1, 3, subplot_kw=dict(xticks=[], yticks=[]))
+        axes = part.subplots(1, 3, subplot_kw=BARE)
         for ax, table, title in zip(axes, (*tables, tables[1] - tables[0]),
                                     (f'Correlations, {kept}', 'generated', 'generated minus real')):
             image = ax.imshow(table, cmap=BETWEEN, vmin=-1, vmax=1)
             ax.set_title(title)
         axes[0].set_yticks(range(shown), [short(name, 14) for name in data['names'][:shown]], fontsize=7)
         part.colorbar(image, ax=axes, shrink=0.8)
-    return figure
 
 
 # ------------------------------------------------------------------------------------------- pictures onto disk
 
 class Kind(NamedTuple):
-    """A kind of picture: one of each snapshot, or where it has no GIF one of the whole run."""
-    draw: Callable   # (figure, data) -> the function that updates the figure, or (folder, data) -> a figure
-    title: str = ''
-    gif: str = ''
-    which: str = ''  # the set of --pictures that it belongs to
-    planar: bool = False  # only of data of two columns?
-    look: str = ''   # what to look for, on the page
+    """A kind of picture that there is of each snapshot."""
+    draw: Callable  # (figure, data) -> the function that updates the figure
+    title: str
+    gif: str
+    which: str      # the set of --pictures that it belongs to
+    planar: bool    # only of data of two columns?
+    look: str       # what to look for, on the page
 
 
-PICTURES = {
-    'iterations/iteration_%06d.png': Kind(
-        samples, 'Samples', 'iterations.gif', 'article', False,
-        'Do the orange points lie where the blue rings do, reach all of them, and gather as they do?'),
+FRAMES = {
+    'iterations/iteration_%06d.png': Kind(samples, 'Samples', 'iterations.gif', 'article', False, (
+        'Do the orange points lie where the blue rings do, reach all of them, and gather as they do?')),
     'features/feature_transform_%06d.png': Kind(
         partial(transformed_features, 'G'), 'Transformed Features', 'feature_transform.gif', 'article', False,
         'Every blue ring keeps its dot: an update of G moves no real feature. In time the clouds mix.'),
@@ -419,31 +392,26 @@ PICTURES = {
     'features/d_step_centroid_%06d.png': Kind(
         partial(centroids, 'D'), 'Centroid of Transformed Features, D step,', 'd_step_centroid.gif', 'all', False,
         'Right: both centroids move; D wants a line between them, not distance.'),
-    'discriminator/decision_%06d.png': Kind(
-        decision, 'Discriminator', 'decision.gif', 'all', True,
-        'Blue where D believes, orange where it does not, a line where it cannot tell; in the end all is pale.'),
-    'generator/mapping_%06d.png': Kind(
-        mapping, 'Generator', 'mapping.gif', 'all', True,
-        'How G bends and folds a sheet of noise until it lies where the data are; dark patches lie on each other.'),
-    'training_data.png': Kind(training_data, look='What the generator is to learn.'),
-    'training_loss.png': Kind(training_loss, look='Do both losses come to their dashed lines and stay there?'),
-    'metrics.png': Kind(metrics, look='Does each curve come to its dashed line, and those without one come down?'),
-    'columns.png': Kind(table_columns, look='Does each orange curve lie on the blue one? Is the third square pale?'),
+    'discriminator/decision_%06d.png': Kind(decision, 'Discriminator', 'decision.gif', 'all', True, (
+        'Blue where D believes, orange where it does not, a line where it cannot tell; in the end all is pale.')),
+    'generator/mapping_%06d.png': Kind(mapping, 'Generator', 'mapping.gif', 'all', True, (
+        'How G bends and folds a sheet of noise until it lies where the data are; dark patches lie on each other.')),
 }
-FRAMES = {name: kind for name, kind in PICTURES.items() if kind.gif}
-ONCE = {name: kind for name, kind in PICTURES.items() if not kind.gif}
+ONCE = {  # of the whole run
+    'training_data.png': (training_data, 'What the generator is to learn.'),
+    'training_loss.png': (training_loss, 'Do both losses come to their dashed lines and stay there?'),
+    'metrics.png': (metrics, 'Does each curve come to its dashed line, and those without one come down?'),
+    'columns.png': (table_columns, 'Does each orange curve lie on the blue one? Is the third square pale?'),
+}
 
-# The palette of pictures of lines and points: all that lies between any two of the colours drawn with, in few enough
-# shades that white stays white in Pillow's search.
-CORNERS = [np.array(colors.to_rgb(color)) for color in ('white', 'black', REAL, GENERATED)]
-BLENDS = np.concatenate([np.linspace(*pair, 24) for pair in combinations(CORNERS, 2)])
+# All that lies between any two of the colours drawn with, in so few shades that white stays white in Pillow's search.
+CORNERS = colors.to_rgba_array(['white', 'black', REAL, GENERATED])[:, :3]
 PALETTE = Image.new('P', (1, 1))
-PALETTE.putpalette(np.round(255*BLENDS).astype(np.uint8).tobytes())
+PALETTE.putpalette(np.rint([255*np.linspace(*pair, 24) for pair in combinations(CORNERS, 2)]).astype('uint8').tobytes())
 
 
 def write_png(figure, path):
-    """Writes what is drawn on a figure's canvas. Lines and points get a palette, which their GIF needs anyway and which
-    is quick to compress; a picture of many shades keeps them."""
+    """Writes what is drawn on a canvas; lines and points with a palette: quick to compress, and what the GIF needs."""
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
     if not any(ax.images or ax.collections for ax in figure.axes):
         image = image.quantize(palette=PALETTE, dither=Image.Dither.NONE)
@@ -452,9 +420,8 @@ def write_png(figure, path):
 
 
 def painter(data, kind):
-    """Prepares a figure for blitting: what stands still is drawn once, for text costs far more than points, and only
-    animated artists each time. Returns the function that writes a snapshot's PNG."""
-    figure = new_figure()
+    """Draws once what stands still, for text costs far more than points. Returns what writes a snapshot's PNG."""
+    figure = FigureCanvasAgg(figures.Figure()).figure
     title = figure.suptitle(kind.title, **ANIMATED)
     update = kind.draw(figure, data)
     figure.canvas.draw()  # finds room for all text, too
@@ -465,7 +432,7 @@ def painter(data, kind):
         update(shot)
         figure.canvas.restore_region(still)
         artists = [*figure.texts, *(artist for ax in figure.axes for artist in ax.get_children())]
-        for artist in sorted(filter(Artist.get_animated, artists), key=Artist.get_zorder):
+        for artist in sorted((a for a in artists if a.get_animated()), key=lambda a: a.get_zorder()):
             figure.draw_artist(artist)
         write_png(figure, path)
     return paint
@@ -473,8 +440,6 @@ def painter(data, kind):
 
 def write_gif(paths, path, longest=20):
     """Joins PNGs: 2 a second, more where they would last longer than so many seconds, leaving some out where needed."""
-    if not paths:
-        return
     paths = paths[::math.ceil(len(paths)*0.02/longest)]  # viewers show no more than 50 a second
     images = map(Image.open, paths)  # one after the other, for there may be more than files can be open
     with replacing(path) as new:
@@ -483,15 +448,12 @@ def write_gif(paths, path, longest=20):
 
 
 # --------------------------------------------------------------------------------------------------- the page
-# A page opened from disk cannot read files, so the numbers stand in it. The user's texts are in there too, and the
-# script shows them as text.
+# Opened from disk it cannot read files: the numbers stand in it, the user's texts too, which are shown as text.
 
 PAGE = r"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title data-text="title"></title>
-<style>
-:root { color-scheme: light dark; }
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title data-text="title"></title><style>
+:root { color-scheme: light dark; } @media (prefers-reduced-motion: reduce) { #play { display: none; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1900px; margin: 0 auto; padding: 0 1rem 2rem; }
 h1, p { overflow-wrap: anywhere; max-width: 75rem; } h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; }
 nav { position: sticky; top: 0; z-index: 1; background: Canvas; display: flex; gap: .8rem; padding: .6rem 0; }
@@ -499,17 +461,14 @@ nav input { flex: 1; min-width: 0; accent-color: #d55e00; } nav button { font: i
 .beside { display: flex; gap: 1.5rem; } .grid { flex: 1; display: grid; gap: 1rem; align-content: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); } aside { width: 21rem; }
 @media (max-width: 60rem) { .beside { display: block; } aside { width: auto; } }
-@media (prefers-reduced-motion: reduce) { #play { display: none; } }
 figure { margin: 0; } img { width: 100%; height: auto; background: #fff; display: block; }
 .missing img { visibility: hidden; } .missing::before { content: "This picture is missing."; }
 figcaption, small { font-size: .87rem; opacity: .85; } output, td { font-variant-numeric: tabular-nums; }
 td { padding: 0 1rem 0 0; vertical-align: top; } #files a { margin-right: 1rem; display: inline-block; }
-svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid #8886; }
+svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid #8886; } .mark { stroke: #0072b2; stroke-width: 2; }
 svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; pointer-events: none; }
-.Generator, .Energy { stroke: #d55e00; } .mark { stroke: #0072b2; stroke-width: 2; }
-.level { stroke-dasharray: 4; opacity: .5; }
-</style>
-<h1 data-text="title"></h1><p data-text="about"></p>
+.Generator, .Energy { stroke: #d55e00; } .level { stroke-dasharray: 4; opacity: .5; }
+</style><h1 data-text="title"></h1><p data-text="about"></p>
 <nav><button id="play">Play</button>
 <input id="slider" type="range" min="0" value="0" aria-label="Snapshot"><output id="at"></output></nav>
 <div class="beside"><div class="grid" id="frames"></div><aside><h2>Losses</h2>
@@ -520,11 +479,8 @@ svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; poi
 <small>From the samples to real ones; dashed: of real ones, and of shuffled columns. A click moves there.</small>
 <h2>Measures at this iteration</h2><table id="measures"></table></aside></div>
 <h2>What the tutorial claims</h2><p data-text="state"></p><table id="claims"></table>
-<h2>Final samples</h2><table id="final"></table>
-<h2>The whole run</h2><div class="grid" id="whole"></div>
-<h2>Files</h2><p id="files"></p>
-<script type="application/json" id="run">@run@</script>
-<script>
+<h2>Final samples</h2><table id="final"></table><h2>The whole run</h2><div class="grid" id="whole"></div>
+<h2>Files</h2><p id="files"></p><script type="application/json" id="run">@run@</script><script>
 const find = id => document.getElementById(id), run = JSON.parse(find('run').textContent);
 const make = (parent, tag, what) => parent.appendChild(Object.assign(document.createElement(tag), what));
 function fill(id, rows) {
@@ -539,8 +495,7 @@ function picture(id, look, src = '') {
   return img;
 }
 const frames = run.kinds.map(kind => picture('frames', kind.look)), last = run.iterations.length - 1;
-const [slider, at, play] = ['slider', 'at', 'play'].map(find);
-let now = 0, timer = 0;
+const [slider, at, play] = ['slider', 'at', 'play'].map(find); let now = 0, timer = 0;
 function show(k) {
   now = slider.value = Math.max(0, Math.min(last, k));
   at.textContent = slider.ariaValueText = 'iteration ' + run.iterations[now];
@@ -563,9 +518,8 @@ function curves(id, levels, names, unit) {  // heights are linear below the unit
   find(id).onclick = event => show(Math.round(event.offsetX / find(id).clientWidth * last));
 }
 function turn(on) {
-  clearInterval(timer);
+  clearInterval(timer); play.textContent = on ? 'Pause' : 'Play';
   timer = on && setInterval(() => now < last ? show(now + 1) : turn(0), 400);
-  play.textContent = on ? 'Pause' : 'Play';
 }
 play.onclick = () => { if (!timer && now === last) show(0); turn(!timer); };
 Object.assign(slider, { max: last, oninput: () => show(+slider.value) });
@@ -584,18 +538,15 @@ for (const id of ['claims', 'final']) fill(id, run[id]);
 for (const [name, look] of run.pictures) picture('whole', look, name);
 for (const href of run.files) make(find('files'), 'a', { href, textContent: href });
 onhashchange();
-</script>
-"""
-
-
-def rounded(x):
-    """A number for the page, None where it is undefined."""
-    return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
+</script>"""
 
 
 def write_page(run):
     """index.html, of the snapshots whose pictures are drawn; nothing as long as there are none."""
-    folder, names = run.folder, run.data['names']
+    def rounded(x):  # None where it is undefined
+        return float(f'{x:.4g}') if x is not None and math.isfinite(x) else None
+
+    folder, data, names = run.folder, run.data, run.data['names']
     header, rows = read_file(folder/'metrics.csv') or ([], [])
     rows = [row for row in rows if row[0] in run.done]
     if not rows or not run.painters:
@@ -604,25 +555,25 @@ def write_page(run):
         'The run is not finished; load this page again to see what is new.'))
     about = ['hidden layers of {0} units ({layer}, {activation}), noise of {noise_dim}, {iterations} iterations of '
              '{d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, seed {seed}'.format(
-                 ' '.join(map(str, run.settings['hidden'])), **run.settings),
+                 ' '.join(map(str, data['hidden'])), **data),
              *(f'{name} {version}' for name, version in summary['versions'].items()),
              *(f'{name.replace("_", "-")} {x:.1f} s' for name, x in summary['seconds'].items()),
              'columns ' + ', '.join(names[:40]) + ', …'*(len(names) > 40)]
-    files = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json', 'saved_model/',
-             *(kind.gif for kind in FRAMES.values()))
     numbers = json.dumps(allow_nan=False, obj=dict(
-        title=f'A GAN learns {Path(run.settings["data"]).name}', about='; '.join(about),
+        title=f'A GAN learns {Path(data["data"]).name}', about='; '.join(about),
         iterations=[int(row[0]) for row in rows],
         kinds=[dict(path=name, title=FRAMES[name].title, look=FRAMES[name].look) for name in run.painters],
         measures={name: [rounded(row[k]) for row in rows] for k, name in enumerate(header) if k},
-        levels=[rounded(run.data.get(name, math.nan)) for name in ('floor', 'shuffled')],
+        levels=[rounded(data.get(name, math.nan)) for name in ('floor', 'shuffled')],
         state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)),
         claims=[({True: '✓ holds', False: 'not so', None: 'undefined'}[claim['holds']], claim['claim'], '; '.join(
             [f'{name} {"undefined" if x is None else rounded(x)}' for name, x in claim['measured'].items()]
             + ([claim['finding']] if claim.get('finding') else []))) for claim in summary['claims'].values()],
         final=[(name.replace('_', ' '), rounded(x)) for name, x in summary['final'].items()],
-        pictures=[(name, kind.look) for name, kind in ONCE.items() if (folder/name).exists()],
-        files=[name for name in files if (folder/name).exists()]))
+        pictures=[(name, look) for name, (_, look) in ONCE.items() if (folder/name).exists()],
+        files=[name for name in ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json',
+                                 'settings.json', 'saved_model/', *(kind.gif for kind in FRAMES.values()))
+               if (folder/name).exists()]))
     with replacing(folder/'index.html') as new:
         new.write_text(PAGE.replace('@run@', numbers.replace('<', r'\u003c')), encoding='utf-8')
 
@@ -630,21 +581,19 @@ def write_page(run):
 # ----------------------------------------------------------------------------------------------- the whole run
 
 class Run:
-    """The pictures of the run in a folder, drawn for the process `parent`, where one is given, and no longer than it
-    lives: a resumed run draws with a process of its own. `failed`: could something not be drawn?"""
+    """The pictures of the run in a folder, while its process `parent`, if given, lives; `failed`: was one not drawn?"""
 
     def __init__(self, folder, parent=None):
         self.folder, self.parent, self.failed, self.done, self.paged = folder, parent, False, set(), 0.
-        self.settings, self.data = read_file(folder/'settings.json'), read_file(folder/'snapshots/data.npz')
-        if self.settings is None or self.data is None:
-            raise FileNotFoundError
-        if not self.settings:
+        settings, self.data = read_file(folder/'settings.json'), read_file(folder/'snapshots/data.npz')
+        if settings is None or self.data is None:
+            raise UsageError(f'error: argument DIR: {folder} holds no run; give the output folder of one')
+        if not settings:
             raise Failure(f'{folder/"settings.json"} is damaged: it holds nothing')
-        self.data.update(noise_dim=self.settings['noise_dim'], built_in=not self.settings['fingerprint'],
-                         names=self.data['names'].tolist())
+        self.data.update(settings, folder=folder, names=self.data['names'].tolist())
         self.painters = {
             name: painter(self.data, kind) for name, kind in FRAMES.items()
-            if self.settings['pictures'] in (kind.which, 'all') and (len(self.data['low']) == 2 or not kind.planar)}
+            if settings['pictures'] in (kind.which, 'all') and (len(self.data['low']) == 2 or not kind.planar)}
         known = font_manager.get_font(font_manager.findfont('DejaVu Sans')).get_charmap()
         if any(ord(letter) not in known for name in self.data['names'] for letter in name if letter.isprintable()):
             report('the font lacks letters of the column names, which are drawn as boxes')
@@ -663,36 +612,34 @@ class Run:
 
     def draw_frames(self, again=False):
         """Draws what the snapshots on disk call for, what is missing or all; once a second the page shows it."""
-        for iteration, source in numbered(self.folder, SNAPSHOT).items():
-            if iteration in self.done:
-                continue
+        for iteration in sorted(numbered(self.folder, SNAPSHOT).keys() - self.done):
             missing = [name for name in self.painters if again or not (self.folder/(name % iteration)).exists()]
             with self.trying():
-                shot = read_file(source) if missing else {}
+                shot = read_file(self.folder/(SNAPSHOT % iteration)) if missing else {}
                 for name in missing:
                     (self.folder/name).parent.mkdir(exist_ok=True)
                     self.painters[name](shot, iteration, self.folder/(name % iteration))
             self.done.add(iteration)
             if time.monotonic() > self.paged + 1:
-                self.write_page()
+                with self.trying():
+                    write_page(self)
+                self.paged = time.monotonic()
 
     def draw_rest(self):
         """Draws the pictures of the whole run, joins the GIFs and writes the page."""
-        for name, kind in ONCE.items():
+        for name, (draw, _) in ONCE.items():
             with self.trying():
-                figure = kind.draw(self.folder, self.data)
-                if figure:
+                figure = FigureCanvasAgg(figures.Figure()).figure
+                draw(figure, self.data)
+                if figure.axes:
                     figure.canvas.draw()
                     write_png(figure, self.folder/name)
         for name in self.painters:
             with self.trying():
-                write_gif(list(numbered(self.folder, name).values()), self.folder/FRAMES[name].gif)
-        self.write_page()
-
-    def write_page(self):
+                if paths := list(numbered(self.folder, name).values()):
+                    write_gif(paths, self.folder/FRAMES[name].gif)
         with self.trying():
             write_page(self)
-        self.paged = time.monotonic()
 
 
 def report(error, more=''):
@@ -704,29 +651,22 @@ def report(error, more=''):
 
 def main():
     parser = argparse.ArgumentParser('plotting.py', description='Draws every picture of a run from its numbers.')
-    parser.add_argument('folder', metavar='DIR', nargs='?', default='outputs',
-                        help='output folder of a run (default: outputs)')
+    parser.add_argument('DIR', nargs='?', default='outputs', help='output folder of a run (default: outputs)')
     parser.add_argument('--follow', type=int, help=argparse.SUPPRESS)  # the id of the run that has started this process
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: leaves no half-written file behind
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, lambda *_: sys.exit(130))  # leaves no half-written file behind
     warnings.simplefilter('ignore')  # whatever numbers a run holds, they are drawn as far as they can be
     try:
-        run = Run(Path(arguments.folder), arguments.follow)
-        over = not arguments.follow
-        while not over:  # until stdin ends; what the run has written until then is still drawn
-            over = select.select([0], [], [], 0.2)[0] and not os.read(0, 4096)
+        run = Run(Path(arguments.DIR), arguments.follow)
+        while arguments.follow and (not select.select([0], [], [], 0.2)[0] or os.read(0, 4096)):  # until stdin ends
             run.draw_frames()
         run.draw_frames(again=not arguments.follow)
         run.draw_rest()
         return int(run.failed)
-    except KeyboardInterrupt:
-        return 130
-    except FileNotFoundError:
-        report(f'error: argument DIR: {arguments.folder} holds no run; give the output folder of one')
-        return 2
-    except (OSError, Failure) as error:
+    except (OSError, Failure, UsageError) as error:
         report(error)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
 
 
 if __name__ == '__main__':

@@ -157,8 +157,8 @@ def tutorial_script(iterations):
             if i % 1000:
                 continue
             samples = {'Real Data': real, 'Generated Data': sess.run(gan.G_sample, feed_dict={gan.Z: Z_batch})}
-            features = dict(zip(('Real Data Before G step', 'Generated Data Before G step', 'Real Data After G step',
-                                 'Generated Data After G step'), before + after))
+            features = {f'{which} Data {when} G step': cloud for when, pair in (('Before', before), ('After', after))
+                        for which, cloud in zip(('Real', 'Generated'), pair)}
             centroids = {name: cloud.mean(axis=0)[None] for name, cloud in features.items()}
             for title, clouds, size in (('Samples', samples, 36), ('Transformed Features', features, 36),
                                         ('Centroid of Transformed Features', centroids, 100)):

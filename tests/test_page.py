@@ -116,7 +116,7 @@ def test_four_thousand_snapshots(browser, tmp_path):
     (folder/'metrics.csv').write_text('\n'.join([header, *(f'{10*i}{row[1:]}' for i in range(4000)), '']))
     run = plotting.Run(folder)
     run.done.update(range(0, 40_000, 10))
-    run.write_page()
+    plotting.write_page(run)
     open_page(browser, folder)
     assert at(browser) == 39_990 and press(browser, Keys.ARROW_LEFT) == 39_980 and press(browser, Keys.HOME) == 0
     open_page(browser, folder, '#12344')

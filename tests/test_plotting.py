@@ -90,21 +90,21 @@ def test_heavy_tails_get_logarithmic_axes():
     light = [RNG.normal(size=5000), RNG.exponential(size=5000), RNG.integers(0, 2, 50), np.arange(50)**4, np.ones(9),
              1e9 + RNG.standard_t(1, 300), np.append(np.zeros(300), 1)]
     for values, scale in [(values, 'symlog') for values in heavy] + [(values, 'linear') for values in light]:
-        ax = plotting.new_figure().add_subplot()
+        ax = plotting.figures.Figure().add_subplot()
         plotting.scale_axis(ax, 'x', values, 4)
         assert ax.get_xscale() == scale, values[:3]
 
 
 def prepared(tmp_path, rows, draw, *arguments, **options):
-    """The figure that a function draws of a run on these rows."""
-    folder = make_folder(tmp_path/'run', rows, *arguments, **options)
-    return draw(folder, plotting.Run(folder).data)
+    """The figure after a function has drawn on it what it shows of a run on these rows."""
+    figure = plotting.FigureCanvasAgg(plotting.figures.Figure()).figure
+    draw(figure, plotting.Run(make_folder(tmp_path/'run', rows, *arguments, **options)).data)
+    return figure
 
 
 def test_names_leave_room_for_powers_of_ten(tmp_path):
-    figure = plotting.new_figure()
-    prepared(tmp_path, 1e5*RNG.normal(size=[300, 7]), lambda folder, data: plotting.samples(figure, data),
-             ['Yearly income, gross [€]']*7, iterations=(0,))
+    figure = prepared(tmp_path, 1e5*RNG.normal(size=[300, 7]), plotting.samples, ['Yearly income, gross [€]']*7,
+                      iterations=(0,))
     figure.canvas.draw()
     for ax in figure.axes:
         name, power = ax.xaxis.label.get_window_extent(), ax.xaxis.get_offset_text().get_window_extent()
@@ -113,9 +113,10 @@ def test_names_leave_room_for_powers_of_ten(tmp_path):
 
 def test_tails_of_generated_rows_count_too(tmp_path):
     """The rows kept back may have missed them."""
-    def draw_tails(folder, data):
-        np.savetxt(folder/'generated_samples.csv', RNG.standard_t(1, [5000, 2]), '%.9g', ',', header='a,a', comments='')
-        return plotting.table_columns(folder, data)
+    def draw_tails(figure, data):
+        np.savetxt(data['folder']/'generated_samples.csv', RNG.standard_t(1, [5000, 2]), '%.9g', ',', header='a,a',
+                   comments='')
+        plotting.table_columns(figure, data)
     figure = prepared(tmp_path, RNG.normal(size=[300, 2]), draw_tails)
     for ax in figure.axes[:2]:
         ends = ax.transData.transform([(x, 0) for x in sorted(ax.get_xticks())])[:, 0]
@@ -124,14 +125,15 @@ def test_tails_of_generated_rows_count_too(tmp_path):
 
 def draw_metrics(tmp_path, **columns):
     """The panels of metrics.png, by title, where columns of metrics.csv hold these values; None: there is no such."""
-    def draw_changed(folder, data):
-        with open(folder/'metrics.csv', newline='') as file:
+    def draw_changed(figure, data):
+        path = data['folder']/'metrics.csv'
+        with open(path, newline='') as file:
             rows = [dict(row, **{name: value[k] for name, value in columns.items() if value})
                     for k, row in enumerate(csv.DictReader(file))]
         names = [name for name in rows[0] if columns.get(name, True)]
-        (folder/'metrics.csv').write_text('\n'.join([','.join(names), *(
+        path.write_text('\n'.join([','.join(names), *(
             ','.join(str(row[name]) for name in names) for row in rows)]) + '\n')
-        return plotting.metrics(folder, data)
+        plotting.metrics(figure, data)
     figure = prepared(tmp_path, RNG.normal(size=[300, 2]), draw_changed)
     figure.canvas.draw()
     return {ax.get_title(): ax for ax in figure.axes}
@@ -149,13 +151,14 @@ def test_panels_are_those_of_the_columns_there_are(tmp_path):
     neighbours, residual = 'Nearest neighbours of their own kind', 'Curve residual, median |y - f(x)|'
     panels = draw_metrics(tmp_path/'old', **{'D on Real': None, 'Energy Distance': ['nan', 'inf', '']})
     assert len(panels) == 5 and not panels.keys() & {neighbours, 'Mean D(x)', 'Energy distance', residual}
-    full = {'Neighbour Share': ['', 0.9, 0.6], 'Curve Residual': [3, 2, 1], 'Coverage': [0, 0.5, 1]}
+    full = {'Neighbours Samples': ['', 0.9, 0.6], 'Neighbours Real': [0.8, 0.7, 0.5],
+            'Curve Residual': [3, 2, 1], 'Coverage': [0, 0.5, 1]}
     panels = draw_metrics(tmp_path/'new', **full)
     boxes = [ax.get_tightbbox() for ax in panels.values()]
     assert len(panels) == 10 and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
-    share, level = panels[neighbours].lines
-    assert np.array_equal(share.get_ydata(), [np.nan, 0.9, 0.6], equal_nan=True)
-    assert share.get_color() == plotting.GENERATED
+    *shares, level = panels[neighbours].lines
+    assert np.array_equal([line.get_ydata() for line in shares], [[np.nan, 0.9, 0.6], [0.8, 0.7, 0.5]], equal_nan=True)
+    assert [line.get_color() for line in shares] == [plotting.GENERATED, plotting.REAL]
     assert level.get_ydata()[0] == 0.5 and level.get_label() == 'cannot tell'
 
 
