@@ -3,17 +3,16 @@ import gzip
 import json
 import math
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 import gan_quadratic as program
-from gan_quadratic import UsageError, find_rows, make_data, make_quantile, parse, read_rows, train
+from gan_quadratic import Quantile, UsageError, find_rows, make_data, make_streams, normal_inputs, parse, train
 from test_robust import at_iteration, command
-from test_run import assert_events, assert_pictures, assert_saved_model, expected_pictures
-
-TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none', step_by_step=True)
+from test_run import TINY, assert_events, assert_saved_model, draw_all, measured
 
 
 # -------------------------------------------------------------------------------------------------------- reading
@@ -33,63 +32,41 @@ def test_tables_of_every_kind(name, text, packed, tmp_path):
     assert find_rows(str(path), ['2', 'mass'])[1] == ['height', 'mass']
 
 
-def test_a_table_without_header(tmp_path):
-    (tmp_path/'a.csv').write_text('1\n2.5\n\n-3e2\n')
-    rows, names, _ = find_rows(str(tmp_path/'a.csv'))
-    assert rows.tolist() == [[1], [2.5], [-300]] and names is None
-
-
-@pytest.mark.parametrize('text, pieces', [
-    ('a,b\n1,2\n\n3,four\n', ["line 4, column 'b'", "'four'", '--columns 1']),
-    ('a,b\n1,2\n3,\n', ["line 3, column 'b' is empty", '--columns 1']),
-    ('a,b\n1,2\n3,nan\n', ['line 3', "'nan'"]), ('a;b\n1;inf\n3;4\n', ['line 2', "'inf'"]),
-    ('a,b\n1,2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a,b\n1,2\n3,4,5\n', ['line 3 has 3 cells']),
-    ('a;b\n1;2\n3\n', ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', ['line 2 has 2 cells']),
-    ('a;b\n1,5;2,5\n3,5;4,5\n', ["line 2, column 'a' holds '1,5'", 'with a point']),
-    ('"1,5","2"\n3,4\n5,6\n', ["line 1, column '1' holds '1,5'", 'with a point']),
-    ('a,b\n1,2\n3,1e39\n', ["line 3, column 'b' holds '1e39'", '--columns 1']),
-    ('1,,3\n4,5,6\n', ["line 1, column '2' is empty"]), ('1,NA\n3,4\n', ["line 1, column '2' holds 'NA'"]),
-    ('5.1,setosa\n4.9,setosa\n', ["line 1, column '2' holds 'setosa'", '--columns 1']),
-    ('a,b\n1;5,2\n2;5,3\n', ["'1;5'"]), ('1,5;2,5\n3;4\n', ["line 1, column '1' holds '1,5'", 'with a point']),
-    ('a\n', ['0 rows']), ('', ['0 rows']), ('a,b\n1,2\n', ['1 rows'])])
-def test_what_is_wrong_with_a_table(text, pieces, tmp_path):
+@pytest.mark.parametrize('text, chosen, rows', [
+    ('1\n2.5\n\n-3e2\n', None, [[1], [2.5], [-300]]),
+    ('name,x,y\nanna,1,2\nbert,3,4\n', ['x', 'y'], [[1, 2], [3, 4]]),  # no column of text is looked at
+    ('x,y,x\n1,2,3\n4,5,6\n', ['3', 'y'], [[3, 2], [6, 5]])])
+def test_columns_by_number_and_name(text, chosen, rows, tmp_path):
     (tmp_path/'a.csv').write_text(text)
+    assert find_rows(str(tmp_path/'a.csv'), chosen)[0].tolist() == rows
+
+
+@pytest.mark.parametrize('text, chosen, pieces', [
+    ('a,b\n1,2\n\n3,four\n', None, ["line 4, column 'b'", "'four'", '--columns']),
+    ('a,b\n"1\n",2\n\n3,four\n', None, ["line 5, column 'b'"]), ('a,b\n1,2\n3,\n', None, ["line 3, column 'b': ''"]),
+    ('a,b\n1,2\n3,nan\n', None, ['line 3', "'nan'"]), ('a;b\n1;inf\n3;4\n', None, ['line 2', "'inf'"]),
+    ('a,b\n1,2\n3\n', None, ['line 3 has 1 cells, the first has 2']), ('a,b\n1,2\n3,4,5\n', None, ['line 3 has 3']),
+    ('a;b\n1;2\n3\n', None, ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', None, ['line 2 has 2 cells']),
+    ('a;b\n1,5;2,5\n3,5;4,5\n', None, ["line 2, column 'a': '1,5'", 'a point']),
+    ('"1,5","2"\n3,4\n5,6\n', None, ["line 1, column '1': '1,5'", 'a point']),
+    ('a,b\n1,2\n3,1e39\n', None, ["line 3, column 'b': '1e39'", 'single precision', '--columns']),
+    ('1,,3\n4,5,6\n', None, ["line 1, column '2': ''"]), ('1,NA\n3,4\n', None, ["line 1, column '2': 'NA'"]),
+    ('5.1,setosa\n4.9,setosa\n', None, ["line 1, column '2': 'setosa'", '--columns']),
+    ('a,b\n1;5,2\n2;5,3\n', None, ["'1;5'"]), ('1,5;2,5\n3;4\n', None, ["line 1, column '1': '1,5'", 'a point']),
+    ('a\n', None, ['0 rows']), ('', None, ['0 rows']), ('a,b\n1,2\n', None, ['1 rows']),
+    ('x,y\n1,2\n3,4\n', ['z'], ["no column 'z'"]), ('x,y\n1,2\n3,4\n', ['3'], ['from 1 to 2']),
+    ('x,y\n1,2\n3,4\n', ['x', '1'], ['twice']), ('x,y,x\n1,2,3\n', ['x'], ["2 columns 'x'"]),
+    ('größe\n1\n2\n'.encode('latin-1'), None, ['save it as UTF-8']),
+    ('größe\n1\n2\n'.encode('utf-16'), None, ['save it as UTF-8']),
+    (f'"two\nlines","\x1b[31m",{"long"*500}\n1,2,3\n4,5,6\n', ['z'], ["no column 'z'"])])
+def test_what_is_wrong_with_a_table(text, chosen, pieces, tmp_path):
+    """In a line of bearable length."""
+    (tmp_path/'a.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError) as error:
-        find_rows(str(tmp_path/'a.csv'))
-    assert [piece for piece in pieces if piece not in str(error.value)] == [], error.value
-    assert str(error.value).startswith(f"argument --data: '{tmp_path}") and '\n' not in str(error.value)
-
-
-def test_messages_are_one_line_of_bearable_length(tmp_path):
-    (tmp_path/'a.csv').write_text(f'"two\nlines","\x1b[31m",{"long"*500}\n1,2,3\n4,5,6\n')
-    np.savez(tmp_path/'a.npz', **{f'array_{k}': np.ones([2, 2]) for k in range(500)})
-    fields = np.zeros(3, [(f'field_{k}', 'f8') for k in range(500)])
-    for source, chosen in (str(tmp_path/'a.csv'), ['z']), (str(tmp_path/'a.npz'), None), (fields, None):
-        with pytest.raises(UsageError) as error:
-            find_rows(source, chosen)
-        assert str(error.value).isprintable() and len(str(error.value)) < 500
-
-
-@pytest.mark.parametrize('encoding', ['latin-1', 'utf-16'])
-def test_a_table_that_is_not_utf_8(encoding, tmp_path):
-    (tmp_path/'a.csv').write_text('größe\n1\n2\n', encoding=encoding)
-    with pytest.raises(UsageError, match='save it as UTF-8'):
-        find_rows(str(tmp_path/'a.csv'))
-
-
-def test_a_text_column_is_left_out_by_columns(tmp_path):
-    (tmp_path/'a.csv').write_text('name,x,y\nanna,1,2\nbert,3,4\n')
-    assert find_rows(str(tmp_path/'a.csv'), ['x', 'y'])[0].tolist() == [[1, 2], [3, 4]]
-    for chosen, piece in (['z'], "no column 'z'"), (['4'], 'from 1 to 3'), (['x', '2'], 'twice'):
-        with pytest.raises(UsageError, match=piece):
-            find_rows(str(tmp_path/'a.csv'), chosen)
-
-
-def test_a_name_of_two_columns_tells_none(tmp_path):
-    (tmp_path/'a.csv').write_text('x,y,x\n1,2,3\n4,5,6\n')
-    with pytest.raises(UsageError, match="2 columns 'x'"):
-        find_rows(str(tmp_path/'a.csv'), ['x'])
-    assert find_rows(str(tmp_path/'a.csv'), ['3', 'y'])[0].tolist() == [[3, 2], [6, 5]]
+        find_rows(str(tmp_path/'a.csv'), chosen)
+    said = str(error.value)
+    assert [piece for piece in pieces if piece not in said] == [], said
+    assert said.startswith(f"argument --data: '{tmp_path}") and said.isprintable() and len(said) < 500
 
 
 def test_a_refused_file_leaves_no_folder(tmp_path):
@@ -104,20 +81,19 @@ def test_arrays_of_every_type(tmp_path):
         assert rows.dtype == float and rows.tolist() == [[0, 1], [1, 1]]
     assert find_rows(np.arange(3.))[0].shape == (3, 1)
     assert type(find_rows(np.matrix([[0, 1], [1, 1]]))[0]) is type(find_rows(np.ma.ones([2, 2]))[0]) is np.ndarray
-    with pytest.raises(UsageError, match='masked values'):
-        find_rows(np.ma.masked_equal([[0., 1], [1, 1]], 0))
     images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
     rows, _, image = find_rows(images)
     assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
-    with pytest.raises(UsageError, match='leave --columns out'):
-        find_rows(images, ['1'])
-
-
-def test_a_table_in_which_a_column_counts_the_rows(tmp_path, capsys):
-    rows = np.random.default_rng(0).normal(size=[12, 2])
-    rows[:, 0] = np.arange(12)
-    train(data=rows, output=str(tmp_path), **TINY)
-    assert "column 'x' looks like an index" in capsys.readouterr().out
+    tiny = np.array([[1e-310, 1], [5e-324, -1e-300], [-1e-310, 1e-280]])  # processors compute with such numbers or not
+    assert find_rows(tiny)[0].tolist() == [[0, 1], [0, 0], [0, 1e-280]] and tiny[0, 0] == 1e-310
+    np.savez(tmp_path/'a.npz', **{f'array_{k}': np.ones([2, 2]) for k in range(500)})
+    fields = np.zeros(3, [(f'field_{k}', 'f8') for k in range(500)])
+    for source, chosen, piece in ((np.ma.masked_equal([[0., 1], [1, 1]], 0), None, 'masked values'),
+                                  (images, ['1'], 'leave --columns out'), (fields, None, 'values of type'),
+                                  (str(tmp_path/'a.npz'), None, 'x_train')):
+        with pytest.raises(UsageError, match=piece) as error:
+            find_rows(source, chosen)
+        assert len(str(error.value)) < 500
 
 
 # ------------------------------------------------------------------------------------------- rows kept back
@@ -144,11 +120,13 @@ def test_few_rows_are_not_judged(tmp_path, capsys):
 
 @pytest.fixture(scope='module')
 def table():
-    """90 rows: two columns that go together, whole numbers, a column of 0 and 1, milliseconds, a constant."""
+    """90 rows: two columns that go together; whole numbers, 0 and 1, milliseconds, a constant, the largest whole
+    doubles, few values far apart; a narrow column far from 0."""
     rng = np.random.default_rng(1)
     x = rng.lognormal(size=90)
     return np.stack([x, x + 0.1*rng.normal(size=90), rng.integers(0, 60, 90), rng.random(90) < 0.3,
-                     1.7e12 + rng.integers(0, 3000, 90), np.full(90, 7.)], axis=1)
+                     1.7e12 + rng.integers(0, 3000, 90), np.full(90, 7.), 2.**53 - rng.integers(0, 60, 90),
+                     rng.choice([1e-280, 1e38, 7], 90), 1e9 + rng.random(90)], axis=1)
 
 
 def test_samples_are_in_the_datas_own_units(table, tmp_path):
@@ -157,39 +135,23 @@ def test_samples_are_in_the_datas_own_units(table, tmp_path):
     written = np.loadtxt(tmp_path/'generated_samples.csv', delimiter=',', skiprows=1)
     np.testing.assert_allclose(written, samples, rtol=1e-8)
     assert (samples >= table.min(axis=0)).all() and (samples <= table.max(axis=0)).all()
-    for k in (2, 3, 4, 5):
-        assert np.isin(written[:, k], table[:, k]).all()
+    assert all(np.isin(written[:, k], table[:, k]).all() for k in range(2, 8))
     assert len(np.unique(written[:, 4])) > 20   # milliseconds within three seconds, apart on disk too
     assert len(np.unique(samples[:, 0])) > 500  # between the rows
-    assert {'floor', 'shuffled', 'nearness'} <= results['final'].keys() and results['verdict']
+    assert np.array_equal(written[:, 8], samples[:, 8])
+    assert {'floor', 'shuffled'} <= results['final'].keys() and results['verdict']
     assert_saved_model(tmp_path, results['settings'], samples)
-
-
-def test_every_number_of_a_column_is_written_as_it_is(tmp_path):
-    rng = np.random.default_rng(0)
-    rows = np.stack([1.7e12 + 123 + 1000*rng.integers(0, 60, 50), 2.**53 - rng.integers(0, 60, 50),
-                     rng.choice([1e-300, 1e38, 7], 50)], axis=1)
-    train(data=rows, output=str(tmp_path), **TINY)
-    written = np.loadtxt(tmp_path/'generated_samples.csv', delimiter=',', skiprows=1)
-    assert all(np.isin(new, old).all() for new, old in zip(written.T, rows.T))
-
-
-def test_nearness_says_nothing_of_a_table_of_few_values():
-    rows = np.random.default_rng(0).integers(0, 2, [200, 3]).astype(float)
-    data = make_data(parse(['--normalize', 'quantile']), rows)
-    assert program.nearness(rows, data) is program.nearness(rows + 1, data) is None
 
 
 def test_keep_best_delivers_the_nearest_snapshot(table, tmp_path):
     flags = dict(TINY, data=table, iterations=41, learning_rate=0.1, seed=1)
     best = train(output=str(tmp_path/'best'), keep='best', **flags)
-    distances = {row['Iteration']: row['Energy Distance'] for row in read_rows(tmp_path/'best'/'metrics.csv')}
+    distances = dict(zip(*(measured(tmp_path/'best')[name] for name in ('Iteration', 'Energy Distance'))))
     nearest = min(distances, key=distances.get)
     assert best['delivered_iteration'] == nearest != 40
     short = train(output=str(tmp_path/'short'), keep='last', **dict(flags, iterations=int(nearest) + 1))
     assert np.array_equal(best['samples'], short['samples'])
-    last = train(output=str(tmp_path/'last'), keep='last', **flags)
-    assert last['delivered_iteration'] == 40 and not np.array_equal(last['samples'], best['samples'])
+    assert measured(tmp_path/'best')['Energy Distance'][-1] > distances[nearest]
 
 
 def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
@@ -205,7 +167,7 @@ def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
     assert command('--resume', '--data', tmp_path/'moved.npy', '--output', tmp_path/'broken') == 0
     for name in 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv':
         assert (tmp_path/'whole'/name).read_bytes() == (tmp_path/'broken'/name).read_bytes()
-    assert_events(tmp_path/'broken')
+    assert_events(tmp_path/'broken', files=2)
     summaries = [json.loads((tmp_path/name/'summary.json').read_text()) for name in ('whole', 'broken')]
     assert summaries[0]['delivered_iteration'] == summaries[1]['delivered_iteration']
 
@@ -214,13 +176,17 @@ def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
 @pytest.mark.parametrize('own', [True, False])
 def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, words, table):
     """That number follows from the machine's pace."""
-    data = make_data(parse(words), table if own else None)
-    streams, again = program.make_streams(0), program.make_streams(0)
-    whole = program.draw_batches(data, streams, 7, 100, 3)
-    parts = [program.draw_batches(data, again, n, 100, 3) for n in (1, 4, 2)]
-    *whole, end = whole
-    *parts, ends = zip(*parts)
-    assert all(np.array_equal(x, np.concatenate(y)) for x, y in zip(whole, parts)) and ends[-1] == end != ends[0]
+    settings = dict(parse(words), batch_size=700, noise_dim=3)
+    data = make_data(settings, table if own else None)
+
+    def drawn(*lengths):
+        run = SimpleNamespace(settings=settings, data=data, streams=make_streams(0), pace=1e-9)
+        for run.length, iteration in zip(lengths, np.cumsum([1, *lengths])):
+            yield program.Run.draw(run, iteration)
+    (X, Z, end), = drawn(7)
+    *parts, ends = zip(*drawn(1, 4, 2))
+    assert X.shape == (7, 700, len(data.names)) and ends[-1] == end != ends[0]
+    assert all(np.array_equal(whole, np.concatenate(part)) for whole, part in zip((X, Z), parts))
 
 
 # ---------------------------------------------------------------------------------------------- normal scores
@@ -235,7 +201,7 @@ def back(transform, scores):
 def test_there_and_back(n, dim):
     """Gives the rows again, near enough that all single precision lost is far below what tells values apart."""
     rows = np.random.default_rng(0).standard_t(2, [n, dim])*1e6 + 1e9
-    transform = make_quantile(rows)
+    transform = Quantile(rows)
     scores = transform.to_networks(rows)
     order = np.argsort(rows, axis=0)
     assert (np.diff(np.take_along_axis(scores, order, axis=0), axis=0) >= 0).all()
@@ -246,7 +212,7 @@ def test_there_and_back(n, dim):
 
 def test_samples_do_not_leave_the_range_by_rounding():
     rows = np.random.default_rng(0).lognormal(size=[50, 500])
-    samples = back(make_quantile(rows), np.repeat([[-9.], [9.]], 500, axis=1))
+    samples = back(Quantile(rows), np.repeat([[-9.], [9.]], 500, axis=1))
     assert np.array_equal(samples[0], rows.min(axis=0)) and (samples[1] <= rows.max(axis=0)).all()
     np.testing.assert_allclose(samples[1], rows.max(axis=0), rtol=1e-15)
 
@@ -255,16 +221,24 @@ def test_scores_are_normal_whatever_the_column():
     """Also a column of 0 and 1, whose equal values share their step, and a constant one."""
     rng = np.random.default_rng(0)
     rows = np.stack([rng.lognormal(size=400), rng.random(400) < 0.2, np.full(400, 3.), rng.integers(0, 9, 400)], axis=1)
-    drawn = program.normal_inputs(make_quantile(rows), rows)(20_000, rng)
+    drawn = normal_inputs(Quantile(rows), rows)(20_000, rng)
     for column in drawn.T:
         levels = np.linspace(-2, 2, 9)
         shares = [np.mean(column < level) for level in levels]
         assert np.abs(np.array(shares) - [(1 + math.erf(x/2**0.5))/2 for x in levels]).max() < 0.03
 
 
+def test_heavy_tails_come_back():
+    """Also where a column has more rows than knots."""
+    rows = np.random.default_rng(0).standard_t(2, [5000, 1])
+    transform = Quantile(rows)
+    samples = back(transform, normal_inputs(transform, rows)(200_000, np.random.default_rng(1)))
+    assert samples.std() == pytest.approx(rows.std(), rel=0.1)
+
+
 def test_steps_and_lines_between_values():
     rows = np.stack([np.arange(100.), np.repeat([0., 1.], 50), np.random.default_rng(0).normal(size=100)], axis=1)
-    transform = make_quantile(rows)
+    transform = Quantile(rows)
     assert transform.steps.tolist() == [True, True, False]
     scores = np.random.default_rng(1).normal(size=[4000, 3])*3
     samples = back(transform, scores)
@@ -274,20 +248,21 @@ def test_steps_and_lines_between_values():
     assert np.mean(np.isin(samples[:, 2], rows[:, 2])) < 0.6  # only beyond the ends
 
 
-def test_smoothing_keeps_the_correlations():
-    """And leaves rows of large tables as they are."""
+@pytest.mark.parametrize('n, least, most', [(60, 0.5, 1.5), (5000, 0.1, 0.5)])
+def test_smoothing_moves_few_rows_about_as_far_as_their_neighbours_lie(n, least, most):
+    """And many rows hardly; means, deviations and correlations stay."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=[60, 4]) @ rng.normal(size=[4, 4])
-    transform = make_quantile(rows)
-    drawn = program.normal_inputs(transform, rows)(40_000, rng)
-    expected = np.corrcoef(transform.to_networks(rows).T)
-    assert np.abs(np.corrcoef(drawn.T) - expected).max() < 0.05
-    assert program.smoothing(rng.normal(size=[60, 4])) > 5*program.smoothing(rng.normal(size=[60_000, 4]))
+    rows = rng.normal(size=[n, 8]) @ rng.normal(size=[8, 8])
+    scores, drawn = Quantile(rows).to_networks(rows), normal_inputs(Quantile(rows), rows)(40_000, rng)
+    assert np.abs(np.corrcoef(drawn.T) - np.corrcoef(scores.T)).max() < 0.05
+    assert np.abs(drawn.mean(axis=0)).max() < 0.03 and np.abs(drawn.std(axis=0)/scores.std(axis=0) - 1).max() < 0.03
+    apart, moved = (np.sort(np.linalg.norm(some[:, None] - scores, axis=2)) for some in (scores[:50], drawn[:50]))
+    assert least < np.median(moved[:, 0])/np.median(apart[:, 1]) < most
 
 
 # -------------------------------------------------------------------------------------------------------- images
 
-@pytest.mark.parametrize('shape', [(28, 28), (8, 8, 3)])
+@pytest.mark.parametrize('shape', [(12, 9), (8, 8, 3)])
 def test_images(shape, tmp_path, monkeypatch):
     monkeypatch.setattr(program, 'FINAL_ROWS', 500)  # numbers of many images are slow to write
     rng = np.random.default_rng(0)
@@ -296,14 +271,11 @@ def test_images(shape, tmp_path, monkeypatch):
     images[0].flat[:2] = 0, 255
     np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(300), x_test=images[:3])
     results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), **TINY)
-    assert results['samples'].shape == (500, np.prod(shape)) and math.isfinite(results['final']['energy_distance'])
+    assert results['samples'].shape == (500, np.prod(shape))
     assert_saved_model(tmp_path/'out', results['settings'], results['samples'])
     data = make_data(results['settings'], *find_rows(str(tmp_path/'images.npz')))
     scaled = data.transform.to_networks(data.rows)
     assert scaled.min() == -1 and scaled.max() == 1
-    distance = program.distance_to_kept(data)
-    shuffled = np.random.default_rng(0).permuted(data.rows, axis=0)
-    assert abs(distance(data.rows)) < 0.1 < distance(shuffled) < distance(np.zeros([50, math.prod(shape)]))
 
 
 def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
@@ -318,14 +290,9 @@ def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
 def test_values_near_the_limits_of_single_precision(tmp_path, capfd):
     """No warning of a library reaches the console, and there is every picture that there can be."""
     rows = np.random.default_rng(0).normal(size=[50, 2])*[1e30, 1e-6]
-    train(data=rows, output=str(tmp_path), **dict(TINY, pictures='all'))
+    train(data=rows, output=str(tmp_path), **TINY)
+    draw_all(tmp_path, 'columns.png')
     assert capfd.readouterr().err == ''
-    assert_pictures(tmp_path, [*expected_pictures([0, 2, 4], ('article', 'all')), 'columns.png'])
-
-
-def test_numbers_too_small_to_compute_with_are_zero():
-    rows = np.array([[1e-310, 1], [5e-324, -1e-300], [-1e-310, 1e-280]])
-    assert find_rows(rows)[0].tolist() == [[0, 1], [0, 0], [0, 1e-280]] and rows[0, 0] == 1e-310
 
 
 def test_measures_stay_finite_where_samples_are_far_off(tmp_path):
