@@ -109,9 +109,8 @@ def sample_Z(m, n, rng=np.random):
     return rng.uniform(-1., 1., size=[m, n])
 
 
-# What shapes other than the tutorial's come out well with.
 SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
-              iterations=20001)
+              iterations=20001)  # what shapes other than the tutorial's come out well with
 
 
 class Distribution(NamedTuple):
@@ -130,12 +129,6 @@ def shape(points, *ranges, scaled=False, flags=SHAPED):
     return Distribution(sample, flags, scaled=scaled)
 
 
-def gaussians(which, u, t):
-    """Points of eight Gaussians, standard deviation 0.05, centred on the unit circle."""
-    centre, radius = 2*np.pi*np.floor(which)/8, 0.05*np.sqrt(-2*np.log1p(-u))  # Box and Muller's way to a normal pair
-    return np.cos(centre) + radius*np.cos(t), np.sin(centre) + radius*np.sin(t)
-
-
 CURVES = {'quadratic': get_y, 'cubic': lambda x: x**3, 'quartic': lambda x: x**4,
           'sine': lambda x: 10*np.sin(x/10), 'cosine': lambda x: 10*np.cos(x/10)}
 TURN = 0, 2*np.pi
@@ -146,7 +139,9 @@ DISTRIBUTIONS = {
     'spiral': shape(lambda r: [r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)], (0, 1),  # Archimedean, of two turns
                     flags=dict(SHAPED, hidden=[64, 64], iterations=40001)),
     'ring': shape(lambda t: [np.cos(t), np.sin(t)], TURN),
-    'gaussians': shape(gaussians, (0, 8), (0, 1), TURN),
+    # Eight of standard deviation 0.05, centred on the unit circle, by Box and Muller's way to a normal pair.
+    'gaussians': shape(lambda k, u, t: [f(2*np.pi*np.floor(k)/8) + 0.05*np.sqrt(-2*np.log1p(-u))*f(t)
+                                        for f in (np.cos, np.sin)], (0, 8), (0, 1), TURN),
     'helix': shape(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], (-1, 1)),
     'sphere': shape(lambda z, t: [np.sqrt(1 - z*z)*np.cos(t), np.sqrt(1 - z*z)*np.sin(t), z], (-1, 1), TURN)}
 IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
@@ -177,11 +172,9 @@ def product(inputs, kernel):
 
     @tf.custom_gradient
     def narrow(inputs, kernel):
-        def gradient(d):
-            d_inputs = tf.add_n([d[:, k:k + 1]*kernel[:, k] for k in range(kernel.shape[1])])
-            d_kernel = tf.stack([tf.reduce_sum(inputs*d[:, k:k + 1], 0) for k in range(kernel.shape[1])], axis=1)
-            return d_inputs, d_kernel
-        return tf.matmul(inputs, kernel), gradient
+        return tf.matmul(inputs, kernel), lambda d: (
+            tf.add_n([d[:, k:k + 1]*kernel[:, k] for k in range(kernel.shape[1])]),
+            tf.stack([tf.reduce_sum(inputs*d[:, k:k + 1], 0) for k in range(kernel.shape[1])], axis=1))
     return narrow(inputs, tf.identity(kernel))
 
 
@@ -197,11 +190,11 @@ def layer_norm(inputs, units, activation):
 
 LAYERS = {  # (inputs [n, k], units, activation) -> [n, units]
     'dense': dense,
-    'residual': lambda inputs, units, activation: (  # beside a shortcut (He et al. 2015), linear where k is not units
-        (inputs if inputs.shape[-1] == units else dense(inputs, units)) + dense(inputs, units, activation)),
+    # A dense layer beside a shortcut (He et al. 2015), which is linear where k is not `units`.
+    'residual': lambda x, units, act: (x if x.shape[-1] == units else dense(x, units)) + dense(x, units, act),
     'layer_norm': layer_norm,
-    'maxout': lambda inputs, units, activation: (  # the larger of two linear ones (Goodfellow et al. 2013)
-        tf.maximum(dense(inputs, units), dense(inputs, units)))}
+    # The larger of two linear layers (Goodfellow et al. 2013); it is its own activation.
+    'maxout': lambda x, units, act: tf.maximum(dense(x, units), dense(x, units))}
 ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
     'leaky_relu': lambda x: tf.nn.leaky_relu(x), 'relu': lambda x: tf.nn.relu(x), 'elu': lambda x: tf.nn.elu(x),
     'selu': lambda x: tf.nn.selu(x), 'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2,
@@ -265,11 +258,10 @@ def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu'
         r_logits, r_rep = discriminator(X, hsize, reuse, **hidden)
         f_logits, g_rep = discriminator(G_sample, hsize, reuse=True, **hidden)
 
-    disc_loss = tf.reduce_mean(
-        tf.nn.sigmoid_cross_entropy_with_logits(logits=r_logits, labels=tf.ones_like(r_logits))
-        + tf.nn.sigmoid_cross_entropy_with_logits(logits=f_logits, labels=tf.zeros_like(f_logits)))
-    gen_loss = tf.reduce_mean(
-        tf.nn.sigmoid_cross_entropy_with_logits(logits=f_logits, labels=tf.ones_like(f_logits)))
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits
+    disc_loss = tf.reduce_mean(cross_entropy(logits=r_logits, labels=tf.ones_like(r_logits))
+                               + cross_entropy(logits=f_logits, labels=tf.zeros_like(f_logits)))
+    gen_loss = tf.reduce_mean(cross_entropy(logits=f_logits, labels=tf.ones_like(f_logits)))
     return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss)
 
 
@@ -283,18 +275,17 @@ def gradient_penalty(gan, gamma):
 
 
 def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0., *, noise_dim=2, dim=2, **networks):
-    """The tutorial's graph, in the default graph: a `GAN` on placeholders. Each optimizer updates its own network alone,
-    by default as the tutorial's; D's minimises the `gradient_penalty` too. networks: as `connect` takes them."""
+    """The tutorial's graph, in the default graph: a `GAN` on placeholders. Each optimizer, by default the tutorial's,
+    updates its own network alone; D's minimises the `gradient_penalty` too. networks: as `connect` takes them."""
     X = tf.placeholder(tf.float32, [None, dim])
     Z = tf.placeholder(tf.float32, [None, noise_dim])
     gan = connect(X, Z, dim=dim, **networks)
 
     gen_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Generator')
     disc_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
-    gen_optimizer = gen_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
-    disc_optimizer = disc_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
-    gen_step = gen_optimizer.minimize(gan.gen_loss, var_list=gen_vars)
-    disc_step = disc_optimizer.minimize(gan.disc_loss + gradient_penalty(gan, penalty), var_list=disc_vars)
+    gen_step = (gen_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(gan.gen_loss, var_list=gen_vars)
+    disc_step = (disc_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(
+        gan.disc_loss + gradient_penalty(gan, penalty), var_list=disc_vars)
     return gan._replace(disc_step=disc_step, gen_step=gen_step)
 
 
@@ -315,28 +306,23 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lamb
 def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
     """The loss of a network, 'Generator' or 'Discriminator', on a batch, and the gradients by these variables of what
     its updates minimise: a list."""
-    if network == 'Generator':
-        loss = minimised = connect(X, Z, **networks).gen_loss
-    else:
-        gan = connect(X, Z, joined=not penalty, **networks)  # the penalty needs the real samples' gradients apart
-        loss, minimised = gan.disc_loss, gan.disc_loss + gradient_penalty(gan, penalty)
-    return [loss, *tf.gradients(minimised, variables)]
+    of_D = network == 'Discriminator'
+    gan = connect(X, Z, joined=of_D and not penalty, **networks)  # the penalty needs the real samples' gradients apart
+    loss, extra = (gan.disc_loss, gradient_penalty(gan, penalty)) if of_D else (gan.gen_loss, 0)
+    return [loss, *tf.gradients(loss + extra, variables)]
 
 
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
                compute=loss_and_gradients, *, noise_dim=2, dim=2, **networks):
-    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with these optimizers:
-    a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. compute:
-    what gives losses and gradients, here or on other machines. networks: as `connect` takes them, and penalty."""
+    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with the optimizers: a
+    function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. compute:
+    what gives losses and gradients, here or on other machines. networks: as `connect` takes them, and the penalty."""
     # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape, with a count beside.
-    X_buffer = np.zeros([length, batch_size, dim], np.float32)
-    Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
-    X_fed = tf.placeholder(tf.float32, X_buffer.shape)
-    Z_fed = tf.placeholder(tf.float32, Z_buffer.shape)
+    X_buffer, Z_buffer = (np.zeros([length, batch_size, width], np.float32) for width in (dim, noise_dim))
+    X_fed, Z_fed = (tf.placeholder(tf.float32, buffer.shape) for buffer in (X_buffer, Z_buffer))
     count = tf.placeholder(tf.int32, [])
 
-    def steps(number, network, optimizer, batch):
-        """`number` updates of a network, one after the other; returns the loss from before the last."""
+    def steps(number, network, optimizer, batch):  # one after the other; the loss is from before the last
         variables = tf.trainable_variables(f'GAN/{network}')
 
         def step(k, _):
@@ -374,34 +360,31 @@ def distances(a, b):
         yield np.sqrt(np.maximum(0, rows @ right))  # by rounding, a square may be just below 0
 
 
-def mean_distance(a, b):
-    """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
-    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*len(b))
+def mean_distance(a, b, unpaired=False):
+    """The mean distance over pairs of a row of a [n, d] and a row of b [m, d]: all, or unpaired of no row with itself."""
+    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*(len(b) - unpaired))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
     """The function samples [n, d] -> energy distance (Szekely and Rizzo 2013) to these real [m, d], coordinates divided
-    by `spread`, by default the real ones' deviations; unpaired: without the pairs of a point with itself, unbiased."""
+    by `spread`, by default the real ones' deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
     spread = real.std(axis=0) if spread is None else spread
     centre, spread = real.mean(axis=0), np.where(spread > 0, spread, 1)
 
     def standardised(points):  # beyond 1e15 deviations all is equally far: squares stay within single precision
         return np.clip((points - centre)/spread, -1e15, 1e15).astype(np.float32)
-
-    def within(points):
-        return mean_distance(points, points)*(len(points)/(len(points) - 1) if unpaired else 1)
     b = standardised(real)
-    within_real = within(b)
+    within_real = mean_distance(b, b, unpaired)
 
     def distance(generated):
         a = standardised(generated)
-        return float(2*mean_distance(a, b) - within(a) - within_real)
+        return float(2*mean_distance(a, b) - mean_distance(a, a, unpaired) - within_real)
     return distance
 
 
 def neighbour_shares(samples, real):
     """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d], and of as many
-    real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 of equal ones, 1 apart, less of copies."""
+    real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if alike, 1 if apart, 0 if copied."""
     n = min(len(samples), len(real), 1000)
     order = np.random.default_rng(0).permutation(2*n)  # which breaks ties at random
     both, is_sample = np.concatenate([samples[:n], real[:n]])[order], order < n
@@ -412,9 +395,8 @@ def neighbour_shares(samples, real):
 
 
 def sample_measures(samples, data, distance):
-    """Of samples [n, dim] in the data's units, None where not defined: energy distance; of a curve also the residual,
-    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share;
-    where rows are kept back, the `neighbour_shares`, of tables in units of the columns' deviations."""
+    """Of samples [n, dim], None if undefined: energy distance; of a curve the median of |y - curve(x)| and coverage, the
+    share of 20 x bins with at least a quarter of their fair share; with rows kept back `neighbour_shares`."""
     measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
     if data.curve:
         x, y = samples.T
@@ -423,9 +405,8 @@ def sample_measures(samples, data, distance):
                         coverage=float(np.mean(counts >= len(x)/20/4)))
     if data.kept is not None:
         spread, kind = (np.ones(1), np.float32) if data.image else (data.rows.std(axis=0), float)
-        scaled = (((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind)
-                  for rows in (samples, data.kept))
-        measured.update(zip(('neighbours_samples', 'neighbours_real'), neighbour_shares(*scaled)))
+        measured['neighbours_samples'], measured['neighbours_real'] = neighbour_shares(*(
+            ((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind) for rows in (samples, data.kept)))
     return measured
 
 
@@ -558,21 +539,18 @@ def is_header(first, below):
 def read_table(path, chosen=None):
     """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header. chosen: the columns to
     read, by name or by number from 1. Raises UsageError with the line as an editor counts it."""
-    def cells_of(lines, separator):  # numpy.savetxt may align by several spaces
-        return csv.reader(lines, delimiter=separator, skipinitialspace=separator == ' ')
-
     def fit(separator):  # best one that cuts all lines into as many cells, or else the first, or else any
-        n = [len(cells) for cells in cells_of(top, separator)]
+        n = [len(cells) for cells in csv.reader(top, delimiter=separator, skipinitialspace=True)]
         return min(n) == max(n) > 1, n[0] > 1 and separator != ' ', max(n) > 1 and separator != ' '
     with (gzip.open if path.lower().endswith('.gz') else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
         top = [line.strip(' #') for line in itertools.islice(filter(str.strip, file), 20)] or ['']
-        separator = max('\t;,| ', key=fit)
-        first, *below = cells_of(top, separator)
+        form = dict(delimiter=max('\t;,| ', key=fit), skipinitialspace=True)  # numpy.savetxt may align by spaces
+        first, *below = csv.reader(top, **form)
         named = is_header(first, below)
         names = [cell.strip() if named else str(k + 1) for k, cell in enumerate(first)]
         wanted, values = choose_columns(chosen, names), array('d')
         file.seek(0)
-        reader = cells_of((line.strip(' ') for line in file), separator)
+        reader = csv.reader((line.strip(' ') for line in file), **form)
         for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), named, None):
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
@@ -580,9 +558,8 @@ def read_table(path, chosen=None):
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point, thousands no sign; '
-                                     'comma, semicolon, tab, | or spaces separate cells); mend it, or leave the line '
-                                     'or, by --columns, the column out')
+                                     'no finite number in single precision (decimals take a point, thousands no sign, '
+                                     'cells , ; | tab or space between); mend it, or leave out its line or column')
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
@@ -591,9 +568,8 @@ def choose_columns(chosen, names):
     numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
     for name in chosen or []:
         if name not in numbers or names.count(name) > 1:
-            known = ', '.join(repr(name[:40]) for name in names[:20]) + ', ...'*(len(names) > 20)
             raise UsageError(f'has {names.count(name) or "no"} column{"s"*(name in names)} {name!r}; give names, or '
-                             f'numbers from 1 to {len(names)}: {known}')
+                             f'numbers from 1 to {len(names)}: {", ".join(map(repr, names))[:250]}')
     indices = [numbers[name] for name in chosen] if chosen else [*range(len(names))]
     if len({*indices}) < len(indices):
         raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
@@ -603,12 +579,11 @@ def choose_columns(chosen, names):
 def as_rows(values, chosen=None):
     """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None. values:
     [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError."""
-    if np.ma.is_masked(values):
-        raise UsageError('holds masked values; fill them or leave their rows out')
     rows = np.asarray(values)  # of a matrix, whose products are others
     rows = rows.astype(float) if rows.dtype.kind == 'O' else rows  # of a data frame's columns of several types
-    if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
+    if rows.dtype.kind not in 'buif' or np.ma.is_masked(values):
+        kind = 'masked values' if np.ma.is_masked(values) else f'values of type {str(rows.dtype)[:200]}'
+        raise UsageError(f'holds {kind}; numbers are allowed, fill or leave out others')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
     is_image = rows.ndim > 2 and rows.shape[3:] in ((), (1,), (3,)) and min(rows.shape[1:3]) > 3
@@ -656,12 +631,12 @@ def find_rows(source, chosen=None):
         return rows, names, image
     except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say, or a download
         said = ' '.join(str(error).split())[:200]
-        if path in KERAS_DATASETS:
-            raise Failure(f'--data {path}: could not be fetched ({said}); give a copy: --data {path}.npz') from error
         reason = (str(error) if isinstance(error, UsageError) else
+                  f'could not be fetched ({said}); give a copy: --data {path}.npz' if path in KERAS_DATASETS else
                   f'cannot be read: {error.strerror or said}' if isinstance(error, OSError) else
                   f'is not a table of numbers: {said}' + '; save it as UTF-8'*isinstance(error, UnicodeDecodeError))
-        raise UsageError(f'argument --data: {repr(path[:200]) if path else "the array"} {reason}') from error
+        raise (Failure if path in KERAS_DATASETS else UsageError)(
+            f'argument --data: {repr(path[:200]) if path else "the array"} {reason}') from error
 
 
 # ------------------------------------------------------------------------------------- data as a run needs it
@@ -674,9 +649,9 @@ KNOTS = 1000             # of a column's distribution function
 
 
 class Affine(NamedTuple):
-    """The networks see (rows - shift)/spread."""
-    shift: np.ndarray   # [dim], zeros where they see the rows as they are
-    spread: np.ndarray  # [dim]
+    """The networks see (rows - shift)/spread, both [dim]."""
+    shift: np.ndarray
+    spread: np.ndarray
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
@@ -689,7 +664,7 @@ class Affine(NamedTuple):
 
 
 class Quantile:
-    """The networks see each column as a standard normal, through its own distribution function (normal scores)."""
+    """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
 
     def __init__(self, rows):
         self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
@@ -698,14 +673,12 @@ class Quantile:
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
         self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
 
-    def to_networks(self, rows):
-        """Rows [n, dim] in the data's units, as float32 in the networks', equal values in the middle of their step."""
-        return np.stack([(np.interp(column, values, self.scores)  # which takes the last of equal values, or the first
+    def to_networks(self, rows):  # equal values in the middle of their step, of which interp takes the last, or first
+        return np.stack([(np.interp(column, values, self.scores)
                           - np.interp(-column, -values[::-1], -self.scores[::-1]))/2
                          for column, values in zip(rows.T, self.values.T)], axis=1).astype(np.float32)
 
     def from_networks(self, samples):
-        """The way back as part of the graph: a tensor [n, dim] in double precision, within the data's range."""
         k, dim = self.values.shape
         below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # the share of a standard normal
         place = tf.clip_by_value((below*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
@@ -773,24 +746,16 @@ def make_data(settings, rows=None, names=None, image=None):
     dim, low, high = reference.shape[1], reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
         low[:], high[:] = low.min(), high.max()
-    if settings['normalize'] == 'quantile':
-        transform = Quantile(reference)
-        inputs = normal_inputs(transform, reference)
-    else:
-        shift, spread = np.zeros(dim), np.ones(dim)
-        if settings['normalize']:
-            shift, spread = ((high + low)/2, (high - low)/2) if image else (
-                reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float))
-        transform = Affine(shift, np.where(spread > 0, spread, 1))
-
-        def inputs(n, rng):
-            return transform.to_networks(sample(n, rng))
-    if image:
-        formats = '%.4g'
-    elif rows is not None:  # %s: as many digits as tell a number from its neighbours
+    how = settings['normalize']
+    shift, spread = ((np.zeros(dim), np.ones(dim)) if not how else ((high + low)/2, (high - low)/2) if image else
+                     (reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)))
+    transform = Quantile(reference) if how == 'quantile' else Affine(shift, np.where(spread > 0, spread, 1))
+    inputs = normal_inputs(transform, reference) if how == 'quantile' else (
+        lambda n, rng: transform.to_networks(sample(n, rng)))
+    if rows is not None:  # %s: as many digits as tell a number from its neighbours
         steps, narrow = getattr(transform, 'steps', False), high - low < 1e-6*np.maximum(abs(low), abs(high))
         whole = steps & (rows == np.round(rows)).all(axis=0)
-        formats = np.select([whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
+        formats = '%.4g' if image else np.select([whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
     names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
     return Data(sample, inputs, names, low, high, transform, formats, distribution and distribution.curve, image, rows,
                 kept)
