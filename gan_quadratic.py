@@ -4,8 +4,7 @@
     python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion  # 10 + 10 steps
     python gan_quadratic.py --data spiral --pictures all --output outputs/spiral  # an exercise, with every picture
     python gan_quadratic.py --sample 1000  # so many samples of the first one's generator
-
-`--data table.csv` learns data of your own, `--resume` goes on with an interrupted run.
+    python gan_quadratic.py --data table.csv --output outputs/mine  # data of your own; with --resume it goes on
 
 Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its order, and
 stand on their own; what a run needs comes after. `plotting.py`, a process of its own, draws from the files of a run.
@@ -68,13 +67,11 @@ def silence():
 
 class LateTensorFlow:
     """`tensorflow.compat.v1`, imported at the first use of one of its names: `--help` need not wait seconds for it."""
-
     @functools.cached_property
     def module(self):
         os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-        # With this variable the import leaves Keras out, a third of the time and 100 MB. `tf.keras`, loaded at its
-        # first use, looks at it again, and must then find it as the user has it.
+        # With this variable the import leaves Keras, a third of the time and 100 MB, to the first use of `tf.keras`.
         lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras'))
         with silence():
             os.environ.update({'TF_USE_LEGACY_KERAS': '1'} if lean else {})
@@ -131,19 +128,18 @@ def shape(points, *ranges, scaled=False, flags=SHAPED):
 
 CURVES = {'quadratic': get_y, 'cubic': lambda x: x**3, 'quartic': lambda x: x**4,
           'sine': lambda x: 10*np.sin(x/10), 'cosine': lambda x: 10*np.cos(x/10)}
-TURN = 0, 2*np.pi
 DISTRIBUTIONS = {
     **{name: Distribution(functools.partial(sample_data, curve=curve), {} if curve is get_y else SHAPED, curve, True)
        for name, curve in CURVES.items()},
     'two-curves': shape(lambda x, u: [x, np.where(u < 0.5, get_y(x), -get_y(x))], (-0.5, 0.5), (0, 1), scaled=True),
     'spiral': shape(lambda r: [r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)], (0, 1),  # Archimedean, of two turns
                     flags=dict(SHAPED, hidden=[64, 64], iterations=40001)),
-    'ring': shape(lambda t: [np.cos(t), np.sin(t)], TURN),
+    'ring': shape(lambda t: [np.cos(t), np.sin(t)], (0, 2*np.pi)),
     # Eight of standard deviation 0.05, centred on the unit circle, by Box and Muller's way to a normal pair.
     'gaussians': shape(lambda k, u, t: [f(2*np.pi*np.floor(k)/8) + 0.05*np.sqrt(-2*np.log1p(-u))*f(t)
-                                        for f in (np.cos, np.sin)], (0, 8), (0, 1), TURN),
+                                        for f in (np.cos, np.sin)], (0, 8), (0, 1), (0, 2*np.pi)),
     'helix': shape(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], (-1, 1)),
-    'sphere': shape(lambda z, t: [np.sqrt(1 - z*z)*np.cos(t), np.sqrt(1 - z*z)*np.sin(t), z], (-1, 1), TURN)}
+    'sphere': shape(lambda z, t: [np.sqrt(1 - z*z)*np.cos(t), np.sqrt(1 - z*z)*np.sin(t), z], (-1, 1), (0, 2*np.pi))}
 IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
                    output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
                    iterations=30001, keep='best')
@@ -197,9 +193,8 @@ LAYERS = {  # (inputs [n, k], units, activation) -> [n, units]
     'maxout': lambda x, units, act: tf.maximum(dense(x, units), dense(x, units))}
 ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
     'leaky_relu': lambda x: tf.nn.leaky_relu(x), 'relu': lambda x: tf.nn.relu(x), 'elu': lambda x: tf.nn.elu(x),
-    'selu': lambda x: tf.nn.selu(x), 'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2,
-    'swish': lambda x: x*tf.sigmoid(x), 'softplus': lambda x: tf.nn.softplus(x),
-    'tanh': lambda x: tf.tanh(x), 'sigmoid': lambda x: tf.sigmoid(x)}
+    'selu': lambda x: tf.nn.selu(x), 'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2, 'tanh': lambda x: tf.tanh(x),
+    'swish': lambda x: x*tf.sigmoid(x), 'softplus': lambda x: tf.nn.softplus(x), 'sigmoid': lambda x: tf.sigmoid(x)}
 OUTPUT_MAPPINGS = {  # of the generator's last layer, to data that lies between low and high
     'linear': lambda out, low, high: out,
     'tanh': lambda out, low, high: (high + low)/2 + (high - low)/2*tf.tanh(out)}
@@ -230,19 +225,11 @@ def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', la
 
 # ------------------------------------------------------------------------------------------------------ graph
 
-class GAN(NamedTuple):
-    """The tutorial's tensors and steps, by its names."""
-    X: Any         # real samples [n, dim]
-    Z: Any         # noise [n, noise_dim]
-    G_sample: Any  # generated samples [n, dim]
-    r_logits: Any  # of real samples [n, 1]
-    f_logits: Any  # of generated (fake) samples [n, 1]
-    r_rep: Any     # features of real samples [n, 2]
-    g_rep: Any     # features of generated samples [n, 2]
-    disc_loss: Any
-    gen_loss: Any
-    disc_step: Any = None  # one update of the discriminator's variables
-    gen_step: Any = None   # one update of the generator's variables
+# The tutorial's tensors and steps, by its names: real samples X and generated ones G_sample [n, dim], from noise Z
+# [n, noise_dim]; logits [n, 1] and features [n, 2] of real (r) and of generated, fake (g, f) samples; the loss of each
+# network, and its step, one update of its variables.
+GAN = NamedTuple('GAN', [(name, Any) for name in (
+    'X', 'Z', 'G_sample', 'r_logits', 'f_logits', 'r_rep', 'g_rep', 'disc_loss', 'gen_loss', 'disc_step', 'gen_step')])
 
 
 def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense', joined=False,
@@ -257,12 +244,11 @@ def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu'
     else:
         r_logits, r_rep = discriminator(X, hsize, reuse, **hidden)
         f_logits, g_rep = discriminator(G_sample, hsize, reuse=True, **hidden)
-
     cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits
     disc_loss = tf.reduce_mean(cross_entropy(logits=r_logits, labels=tf.ones_like(r_logits))
                                + cross_entropy(logits=f_logits, labels=tf.zeros_like(f_logits)))
     gen_loss = tf.reduce_mean(cross_entropy(logits=f_logits, labels=tf.ones_like(f_logits)))
-    return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss)
+    return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss, None, None)
 
 
 def gradient_penalty(gan, gamma):
@@ -280,7 +266,6 @@ def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0., *, noise_dim=
     X = tf.placeholder(tf.float32, [None, dim])
     Z = tf.placeholder(tf.float32, [None, noise_dim])
     gan = connect(X, Z, dim=dim, **networks)
-
     gen_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Generator')
     disc_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
     gen_step = (gen_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(gan.gen_loss, var_list=gen_vars)
@@ -304,8 +289,7 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lamb
 
 
 def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
-    """The loss of a network, 'Generator' or 'Discriminator', on a batch, and the gradients by these variables of what
-    its updates minimise: a list."""
+    """The loss of the 'Generator' or 'Discriminator' on a batch, and gradients of what its updates minimise: a list."""
     of_D = network == 'Discriminator'
     gan = connect(X, Z, joined=of_D and not penalty, **networks)  # the penalty needs the real samples' gradients apart
     loss, extra = (gan.disc_loss, gradient_penalty(gan, penalty)) if of_D else (gan.gen_loss, 0)
@@ -314,8 +298,8 @@ def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
 
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
                compute=loss_and_gradients, *, noise_dim=2, dim=2, **networks):
-    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with the optimizers: a
-    function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. compute:
+    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with the optimizers:
+    a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. compute:
     what gives losses and gradients, here or on other machines. networks: as `connect` takes them, and the penalty."""
     # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape, with a count beside.
     X_buffer, Z_buffer = (np.zeros([length, batch_size, width], np.float32) for width in (dim, noise_dim))
@@ -339,7 +323,6 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
                 gloss = steps(g_steps, 'Generator', gen_optimizer, batch)
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [[dloss, gloss]])
         return tf.while_loop(lambda i, _: i < count, iteration, [tf.constant(0), tf.zeros([length, 2])])[1]
-
     losses = tf.function(iterations, jit_compile=jit_compile, autograph=False)(X_fed, Z_fed, count)
 
     def run_loop(sess, X_batches, Z_batches):
@@ -361,18 +344,17 @@ def distances(a, b):
 
 
 def mean_distance(a, b, unpaired=False):
-    """The mean distance over pairs of a row of a [n, d] and a row of b [m, d]: all, or unpaired of no row with itself."""
+    """The mean distance over all pairs of rows of a [n, d] and b [m, d]; unpaired: of a with itself, but no row."""
     return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*(len(b) - unpaired))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
     """The function samples [n, d] -> energy distance (Szekely and Rizzo 2013) to these real [m, d], coordinates divided
     by `spread`, by default the real ones' deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
-    spread = real.std(axis=0) if spread is None else spread
-    centre, spread = real.mean(axis=0), np.where(spread > 0, spread, 1)
+    centre, spread = real.mean(axis=0), real.std(axis=0) if spread is None else spread
 
     def standardised(points):  # beyond 1e15 deviations all is equally far: squares stay within single precision
-        return np.clip((points - centre)/spread, -1e15, 1e15).astype(np.float32)
+        return np.clip((points - centre)/np.where(spread > 0, spread, 1), -1e15, 1e15).astype(np.float32)
     b = standardised(real)
     within_real = mean_distance(b, b, unpaired)
 
@@ -395,7 +377,7 @@ def neighbour_shares(samples, real):
 
 
 def sample_measures(samples, data, distance):
-    """Of samples [n, dim], None if undefined: energy distance; of a curve the median of |y - curve(x)| and coverage, the
+    """Of samples [n, dim], None if undefined: energy distance; of a curve the median |y - curve(x)| and coverage, the
     share of 20 x bins with at least a quarter of their fair share; with rows kept back `neighbour_shares`."""
     measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
     if data.curve:
@@ -414,35 +396,32 @@ def metrics_row(iteration, losses, answers, features, measured):
     """One row of metrics.csv by column, of losses [n, 2] since the last snapshot, mean D(x) on real and on generated
     samples, features [3, 2, n, 2], before D's updates, before G's, after, of real, of generated, and `measured`."""
     _, (real, before), (real_after, after) = features.astype(float)  # float has room for a run gone astray
-    distance_before, distance_after = (np.linalg.norm(cloud.mean(axis=0) - real.mean(axis=0))
-                                       for cloud in (before, after))
+    was, now = (np.linalg.norm(cloud.mean(axis=0) - real.mean(axis=0)) for cloud in (before, after))
     return {
-        'Iteration': iteration,
-        'Discriminator Loss Mean': losses[:, 0].mean(), 'Discriminator Loss Spread': losses[:, 0].std(),
-        'Generator Loss Mean': losses[:, 1].mean(), 'Generator Loss Spread': losses[:, 1].std(),
-        'D on Real': answers[0], 'D on Generated': answers[1],
+        'Iteration': iteration, 'Discriminator Loss Mean': losses[:, 0].mean(),
+        'Discriminator Loss Spread': losses[:, 0].std(), 'Generator Loss Mean': losses[:, 1].mean(),
+        'Generator Loss Spread': losses[:, 1].std(), 'D on Real': answers[0], 'D on Generated': answers[1],
         **{name.replace('_', ' ').title(): value for name, value in measured.items()},
         'Feature Mixing': energy_distance_to(real_after)(after),
-        'Centroid Distance Before': distance_before, 'Centroid Distance After': distance_after,
-        'Moved Toward': int(distance_after < distance_before), 'Largest Real Move': np.abs(real_after - real).max()}
+        'Centroid Distance Before': was, 'Centroid Distance After': now, 'Moved Toward': int(now < was),
+        'Largest Real Move': np.abs(real_after - real).max()}
 
 
 def check_claims(columns, final):
     """The tutorial's five claims, by columns [n] of metrics.csv and measures of the final samples, with `floor` and
     `shuffled`, those of real rows and of shuffled columns, if kept back. holds: None where a figure is undefined."""
     n = math.ceil(len(columns['Iteration'])/10)
-
-    def shrinkage(column):  # its last tenth in parts of its first
-        return column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
     off = max(abs(columns[f'{name} Loss Mean'][-n:].mean() - level)
               for name, level in (('Discriminator', 2*math.log(2)), ('Generator', math.log(2))))
-    spread = shrinkage(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss and so no spread
-    mixing, toward = shrinkage(columns['Feature Mixing']), columns['Moved Toward'].mean()
+    # The last tenth in parts of the first. Iteration 0 has but one loss and so no spread.
+    spread, mixing = (column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
+                      for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Mixing']))
     floor, shuffled, share = (final.get(name, 0) for name in ('floor', 'shuffled', 'neighbours_samples'))
     distance = math.nan if final['energy_distance'] is None else final['energy_distance']
     # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference;
     # own tables may be half of the way from real rows to shuffled columns, images half of the way from 0.5 to 1.
-    limit, move = max(floor + 0.02, (floor + shuffled)/2), columns['Largest Real Move'].max()
+    limit = max(floor + 0.02, (floor + shuffled)/2)
+    move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
     follow = (('energy distance', distance, distance <= limit) if 'floor' in final or not share else
               ('nearest neighbours of their own kind', share, share <= 0.75))
     claims = {}
@@ -516,12 +495,11 @@ def is_header(first, below):
     """Does a table's first line hold names? below: its next lines. Where there is doubt, prints what is assumed."""
     def is_text(cell):  # neither a number, with a decimal point or comma, nor a sign of a missing one
         return math.isnan(cell_value(cell.replace(',', '.'))) and cell.strip().lower() not in MISSING
-    columns = [*zip(first, itertools.zip_longest(*below, fillvalue=''))]
+    columns = [*zip(first, itertools.zip_longest(*below or [['']*len(first)], fillvalue=''))]
     texts, numeric = ([column for column in columns if is_text(column[0]) == kind] for kind in (True, False))
-    if not below or any(not is_text(cells[0]) for _, cells in texts):
-        return any(map(is_text, first))  # a text over a number
-    if len(numeric) > 1 and not first[0].strip() and columns[0][1][0].strip():
-        return True  # nothing over an index
+    if any(not is_text(cells[0]) for _, cells in texts) or (
+            len(numeric) > 1 and not first[0].strip() and columns[0][1][0].strip()):
+        return True  # a text over a number, or nothing over an index
     n, numbers = len(numeric), [cell_value(name) for name, _ in numeric]
     values = np.array([[cell_value(cell) for cell in cells] for _, cells in numeric])
     enumerated = n and numbers in ([*range(n)], [*range(1, n + 1)]) and all('.' not in name for name in first)
@@ -558,8 +536,8 @@ def read_table(path, chosen=None):
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point, thousands no sign, '
-                                     'cells , ; | tab or space between); mend it, or leave out its line or column')
+                                     'no finite number in single precision (1234.5, and , ; | tab or space between '
+                                     'cells); mend it, or leave the line out, or the column by --columns')
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
@@ -586,8 +564,7 @@ def as_rows(values, chosen=None):
         raise UsageError(f'holds {kind}; numbers are allowed, fill or leave out others')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
-    is_image = rows.ndim > 2 and rows.shape[3:] in ((), (1,), (3,)) and min(rows.shape[1:3]) > 3
-    image = rows.shape[1:] if is_image else None
+    image = rows.shape[1:] if rows.ndim > 2 and rows.shape[3:] in ((), (1,), (3,)) and min(rows.shape[1:3]) > 3 else ()
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
     if chosen and image:
         raise UsageError('holds images, which have no columns to choose from; leave --columns out')
@@ -600,7 +577,7 @@ def as_rows(values, chosen=None):
         if not (np.abs(rows) < LARGEST).all():  # also of NaN
             raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
         rows = np.where(np.abs(rows) < 1e-290, 0, rows)  # whose differences are not what the processor computes
-    return rows, image[:2] if image and image[-1] == 1 else image
+    return rows, (image[:2] if image[2:] == (1,) else image) or None
 
 
 def find_rows(source, chosen=None):
@@ -665,10 +642,9 @@ class Affine(NamedTuple):
 
 class Quantile:
     """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
-
     def __init__(self, rows):
         self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
-        self.values = np.sort(rows, axis=0)[ranks]  # [k, dim], what the columns have at k knots, equally far apart,
+        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], of the columns at k knots, equally far apart,
         self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
         self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
@@ -676,7 +652,7 @@ class Quantile:
     def to_networks(self, rows):  # equal values in the middle of their step, of which interp takes the last, or first
         return np.stack([(np.interp(column, values, self.scores)
                           - np.interp(-column, -values[::-1], -self.scores[::-1]))/2
-                         for column, values in zip(rows.T, self.values.T)], axis=1).astype(np.float32)
+                         for column, values in zip(rows.T.astype(float), self.values.T)], axis=1).astype(np.float32)
 
     def from_networks(self, samples):
         k, dim = self.values.shape
@@ -690,10 +666,9 @@ class Quantile:
 
 
 def normal_inputs(transform, rows):
-    """The function (n, rng) -> [n, dim] that draws of these rows for the networks: each column's normal scores, equal
-    values in random order, as blends of two rows, sqrt(1 - s^2) times the one and s times the other, which keeps means,
-    deviations and correlations: the smoothed bootstrap with shrinkage (Silverman 1986). s moves a row about as far as
-    its nearest other row lies, and less where rows are many, for no network learns these by heart."""
+    """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values in random order, in
+    blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps deviations and correlations: the smoothed
+    bootstrap with shrinkage (Silverman 1986). s is about as far as the nearest other row lies, less of many rows."""
     rng, (n_rows, dim) = np.random.default_rng(0), rows.shape
     in_order = np.interp(np.linspace(0, 1, n_rows), np.linspace(0, 1, len(transform.scores)), transform.scores)
     scores = np.empty(rows.shape, np.float32)
@@ -709,19 +684,12 @@ def normal_inputs(transform, rows):
     return inputs
 
 
-class Data(NamedTuple):
-    """What a run knows of its data; `transform` leads to the networks' units, files and pictures are in the data's."""
-    sample: Callable           # (n, rng) -> [n, dim] real rows in the data's units
-    inputs: Callable           # (n, rng) -> [n, dim] real rows as the networks are trained on them, float32
-    names: list                # of the columns, dim of them
-    low: np.ndarray            # [dim], the range of the rows
-    high: np.ndarray
-    transform: Any             # Affine or Quantile
-    formats: Any               # of the columns' numbers in a CSV
-    curve: Optional[Callable]
-    image: Optional[tuple]     # (height, width) or (height, width, channels) where rows are images
-    rows: Optional[np.ndarray]  # of the user's: those trained on
-    kept: Optional[np.ndarray]  # and those kept back, None where there are too few
+# What a run knows of its data. sample, inputs: (n, rng) -> [n, dim] real rows in the data's units, and as the networks
+# are trained on them, float32; names, low, high: of the columns, and their range [dim]; transform: Affine or Quantile,
+# between both units; formats: of the columns' numbers in a CSV; image: (height, width) or (height, width, channels) of
+# images; rows, kept: the user's [n, dim], those trained on and those kept back. None where there are none.
+Data = NamedTuple('Data', [(name, Any) for name in (
+    'sample', 'inputs', 'names', 'low', 'high', 'transform', 'formats', 'curve', 'image', 'rows', 'kept')])
 
 
 def make_streams(seed):
@@ -733,16 +701,16 @@ def make_streams(seed):
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    distribution, kept, formats = None if rows is not None else DISTRIBUTIONS[settings['data']], None, '%.9g'
+    built_in, kept, formats = None if rows is not None else DISTRIBUTIONS[settings['data']], None, '%.9g'
 
     def sample(n, rng):
-        return (distribution.sample(n, settings['scale'], rng) if distribution else
+        return (built_in.sample(n, settings['scale'], rng) if built_in else
                 rows[(rng.random(n)*len(rows)).astype(int)])
     if rows is not None and len(rows) >= 2*KEPT_ROWS:
         n = min(max(KEPT_ROWS, len(rows)//5), MEASURED_ROWS if image else len(rows))
         shuffled = make_streams(settings['seed'])['kept'].permutation(len(rows))
         kept, rows = rows[shuffled[:n]], rows[shuffled[n:]]
-    reference = sample(100_000, np.random.default_rng(0)) if distribution else rows  # the same for every seed
+    reference = sample(100_000, np.random.default_rng(0)) if built_in else rows  # the same for every seed
     dim, low, high = reference.shape[1], reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
         low[:], high[:] = low.min(), high.max()
@@ -757,8 +725,7 @@ def make_data(settings, rows=None, names=None, image=None):
         whole = steps & (rows == np.round(rows)).all(axis=0)
         formats = '%.4g' if image else np.select([whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
     names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
-    return Data(sample, inputs, names, low, high, transform, formats, distribution and distribution.curve, image, rows,
-                kept)
+    return Data(sample, inputs, names, low, high, transform, formats, built_in and built_in.curve, image, rows, kept)
 
 
 # --------------------------------------------------------------------------------------------- files of a run
