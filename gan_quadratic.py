@@ -536,8 +536,8 @@ def read_table(path, chosen=None):
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (1234.5, and , ; | tab or space between '
-                                     'cells); mend it, or leave the line out, or the column by --columns')
+                                     'no finite number in single precision (decimals take a point, cells comma, ; | tab '
+                                     'or space between); mend it, or leave the line or, by --columns, the column out')
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
@@ -609,7 +609,7 @@ def find_rows(source, chosen=None):
     except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say, or a download
         said = ' '.join(str(error).split())[:200]
         reason = (str(error) if isinstance(error, UsageError) else
-                  f'could not be fetched ({said}); give a copy: --data {path}.npz' if path in KERAS_DATASETS else
+                  f'could not be fetched ({said}); give a local copy: --data {path}.npz' if path in KERAS_DATASETS else
                   f'cannot be read: {error.strerror or said}' if isinstance(error, OSError) else
                   f'is not a table of numbers: {said}' + '; save it as UTF-8'*isinstance(error, UnicodeDecodeError))
         raise (Failure if path in KERAS_DATASETS else UsageError)(
@@ -644,7 +644,7 @@ class Quantile:
     """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
     def __init__(self, rows):
         self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
-        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], of the columns at k knots, equally far apart,
+        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], at k knots, equally far apart,
         self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
         self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
