@@ -536,8 +536,8 @@ def read_table(path, chosen=None):
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point, cells comma, ; | tab '
-                                     'or space between); mend it, or leave the line or, by --columns, the column out')
+                                     'no finite number in single precision (decimals take a point; comma, ; | tab or '
+                                     'space end a cell); mend it, or leave the line or, by --columns, the column out')
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
