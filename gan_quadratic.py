@@ -4,12 +4,10 @@
     python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion  # 10 + 10 steps
     python gan_quadratic.py --data spiral --pictures all --output outputs/spiral  # an exercise, with every picture
     python gan_quadratic.py --sample 1000  # so many samples of the first one's generator
+    python gan_quadratic.py --data table.csv --output outputs/mine  # data of your own; with --resume it goes on
 
-`--data table.csv` learns data of your own, `--resume` goes on with an interrupted run.
-
-Read this file from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its
-order, and stand on their own. What a run needs around them comes after. Pictures are drawn by `plotting.py`, a process
-of its own, from the files that a run writes.
+Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its order, and
+stand on their own; what a run needs comes after. `plotting.py`, a process of its own, draws from the files of a run.
 """
 import argparse
 import contextlib
@@ -37,7 +35,6 @@ import zipfile
 import zlib
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import NormalDist
@@ -69,15 +66,12 @@ def silence():
 
 
 class LateTensorFlow:
-    """Stands for `tensorflow.compat.v1`, which is imported at the first use of one of its names: that takes seconds,
-    which `--help` and a mistyped flag should not have to wait for."""
-
+    """`tensorflow.compat.v1`, imported at the first use of one of its names: `--help` need not wait seconds for it."""
     @functools.cached_property
     def module(self):
         os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-        # While this variable is set, the import leaves Keras out, a third of the time and 100 MB. `tf.keras`, loaded at
-        # its first use, looks at the variable again, which must by then be as the user has it.
+        # With this variable the import leaves Keras, a third of the time and 100 MB, to the first use of `tf.keras`.
         lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras'))
         with silence():
             os.environ.update({'TF_USE_LEGACY_KERAS': '1'} if lean else {})
@@ -112,69 +106,40 @@ def sample_Z(m, n, rng=np.random):
     return rng.uniform(-1., 1., size=[m, n])
 
 
-# The other distributions. Each draws all that a row needs in one call of rng.random, row after row: so the rows
-# are the same however many are asked for at a time.
-
-def two_curves(n, scale, rng):
-    """[n, 2] points of y = 10 + x^2 and of its mirror image y = -(10 + x^2), each drawn half the time."""
-    x, which = rng.random((n, 2)).T
-    x = scale*(x - 0.5)
-    return np.stack([x, np.where(which < 0.5, get_y(x), -get_y(x))], axis=1)
-
-
-def gaussians(n, scale, rng):
-    """[n, 2] points of eight Gaussians, standard deviation 0.05, centred on the unit circle."""
-    which, u, t = rng.random((n, 3)).T
-    centre = 2*np.pi*np.floor(8*which)/8
-    radius = 0.05*np.sqrt(-2*np.log1p(-u))  # Box and Muller's way to a normal pair
-    return np.stack([np.cos(centre) + radius*np.cos(2*np.pi*t), np.sin(centre) + radius*np.sin(2*np.pi*t)], axis=1)
-
-
-def sphere(n, scale, rng):
-    """[n, 3] points, uniform on the surface of the unit sphere."""
-    z, t = rng.random((n, 2)).T
-    z, t = 2*z - 1, 2*np.pi*t
-    r = np.sqrt(1 - z*z)
-    return np.stack([r*np.cos(t), r*np.sin(t), z], axis=1)
+SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
+              iterations=20001)  # what shapes other than the tutorial's come out well with
 
 
 class Distribution(NamedTuple):
-    """A line of the table below: what draws its [n, dim] rows, flags that it needs, its curve if it is a graph."""
+    """What draws rows (n, scale, rng) -> [n, dim], the same however many at a time, and flags that suit them."""
     sample: Callable
-    flags: dict = {}
-    curve: Optional[Callable] = None
-    scaled: bool = False  # does --scale mean something to it?
+    flags: dict = SHAPED
+    curve: Optional[Callable] = None  # y of x, if they are points of a graph
+    scaled: bool = False              # does --scale mean something to it?
 
 
-def curve_over_x(curve, **flags):
-    """A line of DISTRIBUTIONS for points (x, curve(x)), with the flags that it needs."""
-    return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
-
-
-def along(path, start=0, end=1, **flags):
-    """A line of DISTRIBUTIONS for [n, dim] points path(t), t uniform in [start, end), with the flags that it needs."""
+def shape(points, *ranges, scaled=False, flags=SHAPED):
+    """The distribution of points(u, ...) -> coordinates, of numbers uniform in these ranges; the first times scale?"""
     def sample(n, scale, rng):
-        return np.stack(path(start + (end - start)*rng.random(n)), axis=1)
-    return Distribution(sample, flags)
+        first, *others = (low + (high - low)*u for (low, high), u in zip(ranges, rng.random((n, len(ranges))).T))
+        return np.stack(points(scale*first if scaled else first, *others), axis=1)
+    return Distribution(sample, flags, scaled=scaled)
 
 
-# What shapes other than the tutorial's come out well with.
-SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
-              iterations=20001)
+CURVES = {'quadratic': get_y, 'cubic': lambda x: x**3, 'quartic': lambda x: x**4,
+          'sine': lambda x: 10*np.sin(x/10), 'cosine': lambda x: 10*np.cos(x/10)}
 DISTRIBUTIONS = {
-    'quadratic': curve_over_x(get_y),
-    'cubic': curve_over_x(lambda x: x**3, **SHAPED),
-    'quartic': curve_over_x(lambda x: x**4, **SHAPED),
-    'sine': curve_over_x(lambda x: 10*np.sin(x/10), **SHAPED),
-    'cosine': curve_over_x(lambda x: 10*np.cos(x/10), **SHAPED),
-    'two-curves': Distribution(two_curves, SHAPED, scaled=True),
-    'spiral': along(lambda r: [r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)],  # Archimedean, of two turns
-                    **dict(SHAPED, hidden=[64, 64], iterations=40001)),
-    'ring': along(lambda t: [np.cos(t), np.sin(t)], 0, 2*np.pi, **SHAPED),
-    'gaussians': Distribution(gaussians, SHAPED),
-    'helix': along(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], -1, 1, **SHAPED),
-    'sphere': Distribution(sphere, SHAPED),
-}
+    **{name: Distribution(functools.partial(sample_data, curve=curve), {} if curve is get_y else SHAPED, curve, True)
+       for name, curve in CURVES.items()},
+    'two-curves': shape(lambda x, u: [x, np.where(u < 0.5, get_y(x), -get_y(x))], (-0.5, 0.5), (0, 1), scaled=True),
+    'spiral': shape(lambda r: [r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)], (0, 1),  # Archimedean, of two turns
+                    flags=dict(SHAPED, hidden=[64, 64], iterations=40001)),
+    'ring': shape(lambda t: [np.cos(t), np.sin(t)], (0, 2*np.pi)),
+    # Eight of standard deviation 0.05, centred on the unit circle, by Box and Muller's way to a normal pair.
+    'gaussians': shape(lambda k, u, t: [f(2*np.pi*np.floor(k)/8) + 0.05*np.sqrt(-2*np.log1p(-u))*f(t)
+                                        for f in (np.cos, np.sin)], (0, 8), (0, 1), (0, 2*np.pi)),
+    'helix': shape(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], (-1, 1)),
+    'sphere': shape(lambda z, t: [np.sqrt(1 - z*z)*np.cos(t), np.sqrt(1 - z*z)*np.sin(t), z], (-1, 1), (0, 2*np.pi))}
 IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
                    output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
                    iterations=30001, keep='best')
@@ -189,8 +154,7 @@ BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
 def dense(inputs, units, activation=None):
     """What `tf.layers.dense` did: [n, k] -> [n, units], Glorot uniform kernel, zero bias, in scope dense, dense_1..."""
     with tf.variable_scope(None, default_name='dense'):
-        kernel = tf.get_variable('kernel', [inputs.shape[-1], units], use_resource=True,
-                                 initializer=tf.glorot_uniform_initializer())
+        kernel = tf.get_variable('kernel', [inputs.shape[-1], units], use_resource=True)  # Glorot uniform by default
         bias = tf.get_variable('bias', [units], use_resource=True, initializer=tf.zeros_initializer())
     outputs = product(inputs, kernel) + bias
     return activation(outputs) if activation else outputs
@@ -204,18 +168,10 @@ def product(inputs, kernel):
 
     @tf.custom_gradient
     def narrow(inputs, kernel):
-        def gradient(d):
-            d_inputs = tf.add_n([d[:, k:k + 1]*kernel[:, k] for k in range(kernel.shape[1])])
-            d_kernel = tf.stack([tf.reduce_sum(inputs*d[:, k:k + 1], 0) for k in range(kernel.shape[1])], axis=1)
-            return d_inputs, d_kernel
-        return tf.matmul(inputs, kernel), gradient
+        return tf.matmul(inputs, kernel), lambda d: (
+            tf.add_n([d[:, k:k + 1]*kernel[:, k] for k in range(kernel.shape[1])]),
+            tf.stack([tf.reduce_sum(inputs*d[:, k:k + 1], 0) for k in range(kernel.shape[1])], axis=1))
     return narrow(inputs, tf.identity(kernel))
-
-
-def residual(inputs, units, activation):
-    """A dense layer beside a shortcut (He et al. 2015), [n, k] -> [n, units]; the shortcut is linear for other k."""
-    shortcut = inputs if inputs.shape[-1] == units else dense(inputs, units)
-    return shortcut + dense(inputs, units, activation)
 
 
 def layer_norm(inputs, units, activation):
@@ -228,37 +184,26 @@ def layer_norm(inputs, units, activation):
     return activation(tf.nn.batch_normalization(outputs, mean, variance, offset, gain, 1e-6))
 
 
-def maxout(inputs, units, activation):
-    """The larger of two linear layers (Goodfellow et al. 2013), [n, k] -> [n, units]; it is its own activation."""
-    return tf.maximum(dense(inputs, units), dense(inputs, units))
-
-
-LAYERS = {'dense': dense, 'residual': residual, 'layer_norm': layer_norm, 'maxout': maxout}
-
+LAYERS = {  # (inputs [n, k], units, activation) -> [n, units]
+    'dense': dense,
+    # A dense layer beside a shortcut (He et al. 2015), which is linear where k is not `units`.
+    'residual': lambda x, units, act: (x if x.shape[-1] == units else dense(x, units)) + dense(x, units, act),
+    'layer_norm': layer_norm,
+    # The larger of two linear layers (Goodfellow et al. 2013); it is its own activation.
+    'maxout': lambda x, units, act: tf.maximum(dense(x, units), dense(x, units))}
 ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
-    'leaky_relu': lambda x: tf.nn.leaky_relu(x),
-    'relu': lambda x: tf.nn.relu(x),
-    'elu': lambda x: tf.nn.elu(x),
-    'selu': lambda x: tf.nn.selu(x),
-    'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2,
-    'swish': lambda x: x*tf.sigmoid(x),
-    'softplus': lambda x: tf.nn.softplus(x),
-    'tanh': lambda x: tf.tanh(x),
-    'sigmoid': lambda x: tf.sigmoid(x),
-}
-
+    'leaky_relu': lambda x: tf.nn.leaky_relu(x), 'relu': lambda x: tf.nn.relu(x), 'elu': lambda x: tf.nn.elu(x),
+    'selu': lambda x: tf.nn.selu(x), 'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2, 'tanh': lambda x: tf.tanh(x),
+    'swish': lambda x: x*tf.sigmoid(x), 'softplus': lambda x: tf.nn.softplus(x), 'sigmoid': lambda x: tf.sigmoid(x)}
 OUTPUT_MAPPINGS = {  # of the generator's last layer, to data that lies between low and high
     'linear': lambda out, low, high: out,
-    'tanh': lambda out, low, high: (high + low)/2 + (high - low)/2*tf.tanh(out),
-}
+    'tanh': lambda out, low, high: (high + low)/2 + (high - low)/2*tf.tanh(out)}
 
 
 def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense',
               output_mapping='linear', low=-1., high=1.):
     """Turns noise Z [n, noise_dim] into samples [n, dim], as the networks see data; reuse=True shares the variables.
-
-    Hidden layers of `hsize` units, a linear layer, then OUTPUT_MAPPINGS[output_mapping] onto the range low to high.
-    """
+    Hidden layers of `hsize` units, a linear layer, then OUTPUT_MAPPINGS[output_mapping] onto the range low to high."""
     with tf.variable_scope('GAN/Generator', reuse=reuse):
         h = Z
         for units in hsize:
@@ -280,28 +225,17 @@ def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', la
 
 # ------------------------------------------------------------------------------------------------------ graph
 
-class GAN(NamedTuple):
-    """The tutorial's tensors and steps, by its names."""
-    X: Any         # real samples [n, dim]
-    Z: Any         # noise [n, noise_dim]
-    G_sample: Any  # generated samples [n, dim]
-    r_logits: Any  # of real samples [n, 1]
-    f_logits: Any  # of generated (fake) samples [n, 1]
-    r_rep: Any     # features of real samples [n, 2]
-    g_rep: Any     # features of generated samples [n, 2]
-    disc_loss: Any
-    gen_loss: Any
-    disc_step: Any = None  # one update of the discriminator's variables
-    gen_step: Any = None   # one update of the generator's variables
+# The tutorial's tensors and steps, by its names: real samples X and generated ones G_sample [n, dim], from noise Z
+# [n, noise_dim]; logits [n, 1] and features [n, 2] of real (r) and of generated, fake (g, f) samples; the loss of each
+# network, and its step, one update of its variables.
+GAN = NamedTuple('GAN', [(name, Any) for name in (
+    'X', 'Z', 'G_sample', 'r_logits', 'f_logits', 'r_rep', 'g_rep', 'disc_loss', 'gen_loss', 'disc_step', 'gen_step')])
 
 
 def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense', joined=False,
             **mapping):
-    """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps yet.
-
-    joined: D looks at both batches in one pass, which takes less time than two and gives the same. The further
-    arguments are the networks' own, see `generator`.
-    """
+    """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps yet. joined: D looks
+    at both batches in one pass, which takes less time than two and gives the same. The rest as in `generator`."""
     hidden = dict(activation=activation, layer=layer)
     G_sample = generator(Z, hsize, reuse, dim=dim, **hidden, **mapping)
     if joined:
@@ -310,13 +244,11 @@ def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu'
     else:
         r_logits, r_rep = discriminator(X, hsize, reuse, **hidden)
         f_logits, g_rep = discriminator(G_sample, hsize, reuse=True, **hidden)
-
-    disc_loss = tf.reduce_mean(
-        tf.nn.sigmoid_cross_entropy_with_logits(logits=r_logits, labels=tf.ones_like(r_logits))
-        + tf.nn.sigmoid_cross_entropy_with_logits(logits=f_logits, labels=tf.zeros_like(f_logits)))
-    gen_loss = tf.reduce_mean(
-        tf.nn.sigmoid_cross_entropy_with_logits(logits=f_logits, labels=tf.ones_like(f_logits)))
-    return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss)
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits
+    disc_loss = tf.reduce_mean(cross_entropy(logits=r_logits, labels=tf.ones_like(r_logits))
+                               + cross_entropy(logits=f_logits, labels=tf.zeros_like(f_logits)))
+    gen_loss = tf.reduce_mean(cross_entropy(logits=f_logits, labels=tf.ones_like(f_logits)))
+    return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss, None, None)
 
 
 def gradient_penalty(gan, gamma):
@@ -329,71 +261,52 @@ def gradient_penalty(gan, gamma):
 
 
 def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0., *, noise_dim=2, dim=2, **networks):
-    """The tutorial's graph, in the default graph: a `GAN` on placeholders X [None, dim] and Z [None, noise_dim].
-
-    Each optimizer updates its own network alone; RMSProp at the tutorial's rate of 0.001 where none is given. The
-    discriminator's minimises its loss and, which the tutorial does not have, the `gradient_penalty` of gamma `penalty`.
-    `networks`: hsize, activation, layer, output_mapping, low, high, as `generator` takes them.
-    """
+    """The tutorial's graph, in the default graph: a `GAN` on placeholders. Each optimizer, by default the tutorial's,
+    updates its own network alone; D's minimises the `gradient_penalty` too. networks: as `connect` takes them."""
     X = tf.placeholder(tf.float32, [None, dim])
     Z = tf.placeholder(tf.float32, [None, noise_dim])
     gan = connect(X, Z, dim=dim, **networks)
-
     gen_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Generator')
     disc_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
-    gen_optimizer = gen_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
-    disc_optimizer = disc_optimizer or tf.train.RMSPropOptimizer(learning_rate=0.001)
-    gen_step = gen_optimizer.minimize(gan.gen_loss, var_list=gen_vars)
-    disc_step = disc_optimizer.minimize(gan.disc_loss + gradient_penalty(gan, penalty), var_list=disc_vars)
+    gen_step = (gen_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(gan.gen_loss, var_list=gen_vars)
+    disc_step = (disc_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(
+        gan.disc_loss + gradient_penalty(gan, penalty), var_list=disc_vars)
     return gan._replace(disc_step=disc_step, gen_step=gen_step)
 
 
 # --------------------------------------------------------------------------------------------------- training
 
 def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lambda: None):
-    """One iteration as the tutorial runs it, step by step: the discriminator's updates, then the generator's.
-
-    Returns both losses, each from before its network's last update, and what `look()` returned before the
-    discriminator's updates, between the two networks' updates, and after the generator's.
-    """
+    """One iteration as the tutorial runs it, step by step. Returns both losses, each from before its network's last
+    update, and what `look()` gave before the discriminator's updates, before the generator's, and after these."""
     before_d = look()
     for _ in range(d_steps):
         _, dloss = sess.run([gan.disc_step, gan.disc_loss], feed_dict={gan.X: X_batch, gan.Z: Z_batch})
     before_g = look()
     for _ in range(g_steps):
         _, gloss = sess.run([gan.gen_step, gan.gen_loss], feed_dict={gan.Z: Z_batch})
-    after_g = look()
-    return dloss, gloss, (before_d, before_g, after_g)
+    return dloss, gloss, (before_d, before_g, look())
 
 
 def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
-    """The loss of a network, 'Generator' or 'Discriminator', on a batch, and the gradients by these variables of what
-    its updates minimise: a list."""
-    if network == 'Generator':
-        loss = minimised = connect(X, Z, **networks).gen_loss
-    else:
-        gan = connect(X, Z, joined=not penalty, **networks)  # the penalty needs the real samples' gradients apart
-        loss, minimised = gan.disc_loss, gan.disc_loss + gradient_penalty(gan, penalty)
-    return [loss, *tf.gradients(minimised, variables)]
+    """The loss of the 'Generator' or 'Discriminator' on a batch, and gradients of what its updates minimise: a list."""
+    of_D = network == 'Discriminator'
+    gan = connect(X, Z, joined=of_D and not penalty, **networks)  # the penalty needs the real samples' gradients apart
+    loss, extra = (gan.disc_loss, gradient_penalty(gan, penalty)) if of_D else (gan.gen_loss, 0)
+    return [loss, *tf.gradients(loss + extra, variables)]
 
 
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
                compute=loss_and_gradients, *, noise_dim=2, dim=2, **networks):
-    """Up to `length` iterations of the tutorial's loop inside the graph, where no `sess.run` stands between steps.
-
-    It trains the variables and optimizer slots that `build_gan` made with the same optimizers. Returns a function
-    (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. XLA compiles
-    anew for each shape that is fed, so the batches pass through buffers of one shape, with a count beside them.
-    compute: what gives losses and gradients, here or on other machines. networks: see `build_gan`, with its penalty.
-    """
-    X_buffer = np.zeros([length, batch_size, dim], np.float32)
-    Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
-    X_fed = tf.placeholder(tf.float32, X_buffer.shape)
-    Z_fed = tf.placeholder(tf.float32, Z_buffer.shape)
+    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with the optimizers:
+    a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. compute:
+    what gives losses and gradients, here or on other machines. networks: as `connect` takes them, and the penalty."""
+    # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape, with a count beside.
+    X_buffer, Z_buffer = (np.zeros([length, batch_size, width], np.float32) for width in (dim, noise_dim))
+    X_fed, Z_fed = (tf.placeholder(tf.float32, buffer.shape) for buffer in (X_buffer, Z_buffer))
     count = tf.placeholder(tf.int32, [])
 
-    def steps(number, network, optimizer, batch):
-        """`number` updates of a network, one after the other; returns the loss from before the last."""
+    def steps(number, network, optimizer, batch):  # one after the other; the loss is from before the last
         variables = tf.trainable_variables(f'GAN/{network}')
 
         def step(k, _):
@@ -410,7 +323,6 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
                 gloss = steps(g_steps, 'Generator', gen_optimizer, batch)
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [[dloss, gloss]])
         return tf.while_loop(lambda i, _: i < count, iteration, [tf.constant(0), tf.zeros([length, 2])])[1]
-
     losses = tf.function(iterations, jit_compile=jit_compile, autograph=False)(X_fed, Z_fed, count)
 
     def run_loop(sess, X_batches, Z_batches):
@@ -431,39 +343,30 @@ def distances(a, b):
         yield np.sqrt(np.maximum(0, rows @ right))  # by rounding, a square may be just below 0
 
 
-def mean_distance(a, b):
-    """The mean Euclidean distance over all pairs of a row of a [n, d] and a row of b [m, d]."""
-    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*len(b))
+def mean_distance(a, b, unpaired=False):
+    """The mean distance over all pairs of rows of a [n, d] and b [m, d]; unpaired: of a with itself, but no row."""
+    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*(len(b) - unpaired))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
-    """The function that gives the energy distance (Szekely and Rizzo 2013) of samples [n, d] to these real [m, d].
-
-    Each coordinate is divided by `spread`, [d] or one for all, by default the real samples' standard deviations. Every
-    pair counts, a point with itself too, unless `unpaired`: then the mean over draws from one distribution is 0.
-    """
+    """The function samples [n, d] -> energy distance (Szekely and Rizzo 2013) to these real [m, d], coordinates divided
+    by `spread`, by default the real ones' deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
     centre, spread = real.mean(axis=0), real.std(axis=0) if spread is None else spread
-    spread = np.where(spread > 0, spread, 1)
 
-    def standardised(points):
-        # beyond 1e15 deviations all is equally far: squares stay within single precision
-        return np.clip((points - centre)/spread, -1e15, 1e15).astype(np.float32)
-
-    def within(points):
-        return mean_distance(points, points)*(len(points)/(len(points) - 1) if unpaired else 1)
+    def standardised(points):  # beyond 1e15 deviations all is equally far: squares stay within single precision
+        return np.clip((points - centre)/np.where(spread > 0, spread, 1), -1e15, 1e15).astype(np.float32)
     b = standardised(real)
-    within_real = within(b)
+    within_real = mean_distance(b, b, unpaired)
 
     def distance(generated):
         a = standardised(generated)
-        return float(2*mean_distance(a, b) - within(a) - within_real)
+        return float(2*mean_distance(a, b) - mean_distance(a, a, unpaired) - within_real)
     return distance
 
 
 def neighbour_shares(samples, real):
-    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017) of as many samples [n, d] as real [m, d], 1,000
-    each at most: the shares, of samples and of real ones, whose nearest neighbour among all the others is of their own
-    kind. 0.5 and 0.5 where they cannot be told apart, 1 where they can, below 0.5 where samples copy."""
+    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d], and of as many
+    real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if alike, 1 if apart, 0 if copied."""
     n = min(len(samples), len(real), 1000)
     order = np.random.default_rng(0).permutation(2*n)  # which breaks ties at random
     both, is_sample = np.concatenate([samples[:n], real[:n]])[order], order < n
@@ -474,10 +377,8 @@ def neighbour_shares(samples, real):
 
 
 def sample_measures(samples, data, distance):
-    """Of samples [n, dim] in the data's units, None where not defined: energy distance; of a curve also the residual,
-    median |y - curve(x)|, and the coverage, share of 20 equal x bins that hold at least a quarter of their fair share;
-    where rows are kept back, the `neighbour_shares`, of tables in units of the columns' deviations.
-    """
+    """Of samples [n, dim], None if undefined: energy distance; of a curve the median |y - curve(x)| and coverage, the
+    share of 20 x bins with at least a quarter of their fair share; with rows kept back `neighbour_shares`."""
     measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
     if data.curve:
         x, y = samples.T
@@ -486,80 +387,66 @@ def sample_measures(samples, data, distance):
                         coverage=float(np.mean(counts >= len(x)/20/4)))
     if data.kept is not None:
         spread, kind = (np.ones(1), np.float32) if data.image else (data.rows.std(axis=0), float)
-        scaled = (((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind)
-                  for rows in (samples, data.kept))
-        measured.update(zip(('neighbours_samples', 'neighbours_real'), neighbour_shares(*scaled)))
+        measured['neighbours_samples'], measured['neighbours_real'] = neighbour_shares(*(
+            ((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind) for rows in (samples, data.kept)))
     return measured
 
 
 def metrics_row(iteration, losses, answers, features, measured):
-    """One row of metrics.csv by column, None where a measure is not defined.
-
-    losses: [n, 2] since the last snapshot. answers: mean D(x) on real and on generated samples. features:
-    [3, 2, n, 2], before D's updates, before G's, after G's; of real, of generated. measured: `sample_measures`.
-    """
+    """One row of metrics.csv by column, of losses [n, 2] since the last snapshot, mean D(x) on real and on generated
+    samples, features [3, 2, n, 2], before D's updates, before G's, after, of real, of generated, and `measured`."""
     _, (real, before), (real_after, after) = features.astype(float)  # float has room for a run gone astray
-    centroid = real.mean(axis=0)
-    distance_before, distance_after = (np.linalg.norm(cloud.mean(axis=0) - centroid) for cloud in (before, after))
+    was, now = (np.linalg.norm(cloud.mean(axis=0) - real.mean(axis=0)) for cloud in (before, after))
     return {
-        'Iteration': iteration,
-        'Discriminator Loss Mean': losses[:, 0].mean(), 'Discriminator Loss Spread': losses[:, 0].std(),
-        'Generator Loss Mean': losses[:, 1].mean(), 'Generator Loss Spread': losses[:, 1].std(),
-        'D on Real': answers[0], 'D on Generated': answers[1],
+        'Iteration': iteration, 'Discriminator Loss Mean': losses[:, 0].mean(),
+        'Discriminator Loss Spread': losses[:, 0].std(), 'Generator Loss Mean': losses[:, 1].mean(),
+        'Generator Loss Spread': losses[:, 1].std(), 'D on Real': answers[0], 'D on Generated': answers[1],
         **{name.replace('_', ' ').title(): value for name, value in measured.items()},
         'Feature Mixing': energy_distance_to(real_after)(after),
-        'Centroid Distance Before': distance_before, 'Centroid Distance After': distance_after,
-        'Moved Toward': int(distance_after < distance_before), 'Largest Real Move': np.abs(real_after - real).max()}
+        'Centroid Distance Before': was, 'Centroid Distance After': now, 'Moved Toward': int(now < was),
+        'Largest Real Move': np.abs(real_after - real).max()}
 
 
 def check_claims(columns, final):
-    """The tutorial's five claims: name -> claim, measured figures, and whether it holds (None: a figure is undefined).
-
-    columns: of metrics.csv, name -> [n]. final: measures of the final samples; of own data also `floor` and `shuffled`,
-    the energy distances of real rows and of rows with each column shuffled.
-    """
+    """The tutorial's five claims, by columns [n] of metrics.csv and measures of the final samples, with `floor` and
+    `shuffled`, those of real rows and of shuffled columns, if kept back. holds: None where a figure is undefined."""
     n = math.ceil(len(columns['Iteration'])/10)
-
-    def shrinkage(column):
-        """The column's last tenth in parts of its first."""
-        return column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
-    off = max(abs(columns[f'{name} Loss Mean'][-n:].mean() - level) for name, level in (
-        ('Discriminator', 2*math.log(2)), ('Generator', math.log(2))))
-    spread = shrinkage(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss and so no spread
-    mixing, toward = shrinkage(columns['Feature Mixing']), columns['Moved Toward'].mean()
-    distance = math.nan if final['energy_distance'] is None else final['energy_distance']
-    # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference.
-    # Of own tables it is as much beyond what real rows measure, or half of the way from there to shuffled columns:
-    # nearer to real rows than to rows in which no column has to do with another.
+    off = max(abs(columns[f'{name} Loss Mean'][-n:].mean() - level)
+              for name, level in (('Discriminator', 2*math.log(2)), ('Generator', math.log(2))))
+    # The last tenth in parts of the first. Iteration 0 has but one loss and so no spread.
+    spread, mixing = (column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
+                      for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Mixing']))
     floor, shuffled, share = (final.get(name, 0) for name in ('floor', 'shuffled', 'neighbours_samples'))
-    limit, move = max(floor + 0.02, (floor + shuffled)/2), columns['Largest Real Move'].max()
-    checked = {}
-    for name, claim, figures in (  # figures: name, value, is it as claimed?
-            ('losses_settle', 'The losses settle at 2 ln 2 and ln 2', [
-                # 0.05 from ln 2 is D giving generated samples 0.476 or 0.526 where equilibrium gives 0.5
-                ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
-                ('spread, last tenth / first', spread, spread < 1)]),  # "settle": to change less at the end
-            ('samples_follow', 'Generated samples follow the real distribution', [
-                ('energy distance', distance, distance <= limit)] if 'floor' in final or not share else [
-                ('nearest neighbours of their own kind', share, share <= 0.75)]),  # of images; half way from 0.5 to 1
-            ('real_features_stay', 'A generator update moves no feature of real data', [
-                ('largest move', move, move == 0)]),  # not even by rounding, for G's variables do not enter them
-            ('centroid_moves_toward', 'The generated centroid moves toward the real one', [
-                ('share of snapshots', toward, toward >= 0.9)]),  # "almost always", says the tutorial
-            ('features_mix', 'Real and generated features mix more and more', [
-                ('distance, last tenth / first', mixing, mixing < 1)])):
-        good = [bool(ok) if math.isfinite(value) else None for _, value, ok in figures]
-        checked[name] = dict(claim=claim, holds=False if False in good else None if None in good else True, measured={
+    distance = math.nan if final['energy_distance'] is None else final['energy_distance']
+    # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference;
+    # own tables may be half of the way from real rows to shuffled columns, images half of the way from 0.5 to 1.
+    limit = max(floor + 0.02, (floor + shuffled)/2)
+    move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
+    follow = (('energy distance', distance, distance <= limit) if 'floor' in final or not share else
+              ('nearest neighbours of their own kind', share, share <= 0.75))
+    claims = {}
+    for name, claim, *figures in (  # figures: name, value, is it as claimed?
+            ('losses_settle', 'The losses settle at 2 ln 2 and ln 2',
+             ('distance from 2 ln 2 and ln 2', off, off <= 0.05),  # D answers 0.476 to 0.526, in equilibrium 0.5
+             ('spread, last tenth / first', spread, spread < 1)),
+            ('samples_follow', 'Generated samples follow the real distribution', follow),
+            ('real_features_stay', 'A generator update moves no feature of real data',
+             ('largest move', move, move == 0)),  # not even by rounding, for G's variables do not enter them
+            ('centroid_moves_toward', 'The generated centroid moves toward the real one',
+             ('share of snapshots', toward, toward >= 0.9)),  # "almost always", says the tutorial
+            ('features_mix', 'Real and generated features mix more and more',
+             ('distance, last tenth / first', mixing, mixing < 1))):
+        holds = [bool(ok) if math.isfinite(value) else None for _, value, ok in figures]
+        claims[name] = dict(claim=claim, holds=min(holds, key=[False, None, True].index), measured={
             figure: float(value) if math.isfinite(value) else None for figure, value, _ in figures})
-    if checked['centroid_moves_toward']['holds'] is False:
-        checked['centroid_moves_toward']['finding'] = (
+    if toward < 0.9:
+        claims['centroid_moves_toward']['finding'] = (
             f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; most seeds come to some 75%')
-    return checked
+    return claims
 
 
 def verdict(final, n):
-    """In a sentence, how near samples of own data are to real rows, of which n were kept back; None where there are too
-    few to tell."""
+    """In a sentence, how near samples of own data are to real rows, n of which were kept back; None where too few."""
     if not n:
         return None
     share = max(final['neighbours_samples'], final['neighbours_real'])
@@ -568,8 +455,7 @@ def verdict(final, n):
         return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
     if energy <= floor + 0.02 and share <= 0.6 + 1/math.sqrt(n):  # two standard errors of a share
         return 'The samples are as good as real rows, as far as the rows kept back can tell.'
-    return (f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of their own kind, '
-            'where 50% would if they could not be told.')
+    return f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of their own kind, not 50%.'
 
 
 def advice(settings, columns):
@@ -605,38 +491,23 @@ def cell_value(cell):
         return math.nan
 
 
-def is_text(cell):
-    """Is a cell neither a number, with a decimal point or comma, nor a sign of a missing one?"""
-    return math.isnan(cell_value(cell.replace(',', '.'))) and cell.strip().lower() not in MISSING
-
-
-def find_separator(lines):
-    """The character between the cells of a table's first lines: that which cuts all of them into as many cells, more
-    than one, or else the first line, or else any; a comma where there is none. A space has to cut them all."""
-    counts = {each: [len(cells) for cells in csv.reader(lines, delimiter=each, skipinitialspace=each == ' ')]
-              for each in '\t;,| '}
-    even = [each for each, n in counts.items() if min(n) == max(n) > 1]
-    first = [each for each, n in counts.items() if n[0] > 1 and each != ' ']
-    some = [each for each, n in counts.items() if max(n) > 1 and each != ' ']
-    return [*even, *first, *some, ','][0]
-
-
 def is_header(first, below):
     """Does a table's first line hold names? below: its next lines. Where there is doubt, prints what is assumed."""
-    texts = {k for k, name in enumerate(first) if is_text(name)}
-    second, n = ([*(below or [[]])[0], *first])[:len(first)], len(first) - len(texts)
-    if texts and not below or any(not is_text(second[k]) for k in texts):
-        return True  # a text over a number
-    if n > 1 and not first[0].strip() and second[0].strip():
-        return True  # nothing over an index
-    numbers = [cell_value(name) for k, name in enumerate(first) if k not in texts]
-    values = np.array([[cell_value(cells[k]) for k in range(len(first)) if k not in texts] for cells in below
-                       if len(cells) == len(first)]).reshape(-1, n or 1)
+    def is_text(cell):  # neither a number, with a decimal point or comma, nor a sign of a missing one
+        return math.isnan(cell_value(cell.replace(',', '.'))) and cell.strip().lower() not in MISSING
+    columns = [*zip(first, itertools.zip_longest(*below or [['']*len(first)], fillvalue=''))]
+    texts, numeric = ([column for column in columns if is_text(column[0]) == kind] for kind in (True, False))
+    if any(not is_text(cells[0]) for _, cells in texts) or (
+            len(numeric) > 1 and not first[0].strip() and columns[0][1][0].strip()):
+        return True  # a text over a number, or nothing over an index
+    n, numbers = len(numeric), [cell_value(name) for name, _ in numeric]
+    values = np.array([[cell_value(cell) for cell in cells] for _, cells in numeric])
     enumerated = n and numbers in ([*range(n)], [*range(1, n + 1)]) and all('.' not in name for name in first)
     dated = n > 1 and numbers == sorted({*numbers}) and all(1800 < x < 2100 and x == int(x) for x in numbers)
-    names = bool(enumerated and n > 1 and ((values != np.round(values)).any() or n > 2 and (np.diff(values) != 1).any())
+    names = bool(enumerated and n > 1 and ((values != np.round(values)).any()
+                                           or n > 2 and (np.diff(values, axis=0) != 1).any())
                  or dated and not ((values > 1800) & (values < 2100)).all()
-                 or any(first[k] not in [cells[k] for cells in below if k < len(cells)] for k in texts))
+                 or any(name not in cells for name, cells in texts))
     if names or enumerated:
         say(f'Note        the first line, {", ".join(first)[:60]}, is taken for '
             + ('names; if it is a row, put names above it' if names else 'a row; if it is names, write them as texts'))
@@ -644,21 +515,20 @@ def is_header(first, below):
 
 
 def read_table(path, chosen=None):
-    """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header.
-
-    chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an editor counts it.
-    """
+    """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header. chosen: the columns to
+    read, by name or by number from 1. Raises UsageError with the line as an editor counts it."""
+    def fit(separator):  # best one that cuts all lines into as many cells, or else the first, or else any
+        n = [len(cells) for cells in csv.reader(top, delimiter=separator, skipinitialspace=True)]
+        return min(n) == max(n) > 1, n[0] > 1 and separator != ' ', max(n) > 1 and separator != ' '
     with (gzip.open if path.lower().endswith('.gz') else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
         top = [line.strip(' #') for line in itertools.islice(filter(str.strip, file), 20)] or ['']
-        separator = find_separator(top)
-        form = dict(delimiter=separator, skipinitialspace=separator == ' ')  # numpy.savetxt may align by several
-        first, *below = [*csv.reader(top, **form)] or [[]]
+        form = dict(delimiter=max('\t;,| ', key=fit), skipinitialspace=True)  # numpy.savetxt may align by spaces
+        first, *below = csv.reader(top, **form)
         named = is_header(first, below)
         names = [cell.strip() if named else str(k + 1) for k, cell in enumerate(first)]
-        wanted = choose_columns(chosen, names)
+        wanted, values = choose_columns(chosen, names), array('d')
         file.seek(0)
-        lines = (line.strip(' ') for line in file) if separator == ' ' else file
-        reader, values = csv.reader(lines, **form), array('d')
+        reader = csv.reader((line.strip(' ') for line in file), **form)
         for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), named, None):
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
@@ -666,63 +536,53 @@ def read_table(path, chosen=None):
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point, thousands no sign; '
-                                     'comma, semicolon, tab, | or spaces separate cells); mend it, or leave the line '
-                                     'or, by --columns, the column out')
+                                     'no finite number in single precision (decimals take a point; comma, ; | tab or '
+                                     'space end a cell); mend it, or leave the line or, by --columns, the column out')
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
 def choose_columns(chosen, names):
     """The indices of the chosen columns (None: of all), by name or by number from 1. Raises UsageError."""
     numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
-    for word in chosen or []:
-        if word not in numbers or names.count(word) > 1:
-            known = ', '.join(repr(name[:40]) for name in names[:20]) + ', ...'*(len(names) > 20)
-            found = f'{names.count(word)} columns' if word in names else 'no column'
-            raise UsageError(f'has {found} {word!r}; give names, or numbers from 1 to {len(names)}: {known}')
-    indices = [numbers[word] for word in chosen or []]
-    if len(set(indices)) < len(indices):
+    for name in chosen or []:
+        if name not in numbers or names.count(name) > 1:
+            raise UsageError(f'has {names.count(name) or "no"} column{"s"*(name in names)} {name!r}; give names, or '
+                             f'numbers from 1 to {len(names)}: {", ".join(map(repr, names))[:250]}')
+    indices = [numbers[name] for name in chosen] if chosen else [*range(len(names))]
+    if len({*indices}) < len(indices):
         raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
-    return indices or list(range(len(names)))
+    return indices
 
 
 def as_rows(values, chosen=None):
-    """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None.
-
-    values: [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError.
-    """
-    if np.ma.is_masked(values):
-        raise UsageError('holds masked values; fill them or leave their rows out')
+    """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None. values:
+    [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError."""
     rows = np.asarray(values)  # of a matrix, whose products are others
     rows = rows.astype(float) if rows.dtype.kind == 'O' else rows  # of a data frame's columns of several types
-    if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed')
+    if rows.dtype.kind not in 'buif' or np.ma.is_masked(values):
+        kind = 'masked values' if np.ma.is_masked(values) else f'values of type {str(rows.dtype)[:200]}'
+        raise UsageError(f'holds {kind}; numbers are allowed, fill or leave out others')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
-    is_image = (rows.ndim == 3 or rows.ndim == 4 and rows.shape[3] in (1, 3)) and min(rows.shape[1:3]) > 3
-    image = rows.shape[1:] if is_image else None
+    image = rows.shape[1:] if rows.ndim > 2 and rows.shape[3:] in ((), (1,), (3,)) and min(rows.shape[1:3]) > 3 else ()
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
     if chosen and image:
         raise UsageError('holds images, which have no columns to choose from; leave --columns out')
     if chosen:
         rows = rows[:, choose_columns(chosen, [str(k + 1) for k in range(rows.shape[1])])]
-    if len(rows) < 2 or not rows.size:
+    if len(rows) < 2:
         raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
     if not image or rows.dtype.kind == 'f':
         rows = rows.astype(np.float32 if image else np.float64, copy=False)
         if not (np.abs(rows) < LARGEST).all():  # also of NaN
             raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
         rows = np.where(np.abs(rows) < 1e-290, 0, rows)  # whose differences are not what the processor computes
-    return rows, image[:2] if image and image[-1] == 1 else image
+    return rows, (image[:2] if image[2:] == (1,) else image) or None
 
 
 def find_rows(source, chosen=None):
-    """The user's rows [n, dim], names of the columns or None, and the shape of a row where rows are images; three times
-    None of a built-in distribution.
-
-    source: a name, a path, or what NumPy makes an array of. Raises UsageError, and Failure where a data set cannot be
-    fetched.
-    """
+    """The user's rows [n, dim] by a name, a path, or what NumPy makes an array of, names of the columns or None, and an
+    image's shape or None; thrice None of a DISTRIBUTION. Raises UsageError, and Failure where a download fails."""
     rows, names, path = source, None, source if isinstance(source, str) else ''
     if path in DISTRIBUTIONS:
         return None, None, None
@@ -742,20 +602,18 @@ def find_rows(source, chosen=None):
             raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that '
                              f'end in {", ".join(TABLES + ARRAYS)}')
         elif hasattr(source, 'columns'):
-            names = [*map(str, source.columns)]  # of a data frame
-            wanted, chosen = choose_columns(chosen, names), None
-            rows, names = np.asarray(source)[:, wanted], [names[k] for k in wanted]
+            wanted, chosen = choose_columns(chosen, [*map(str, source.columns)]), None  # of a data frame
+            rows, names = np.asarray(source)[:, wanted], [str(source.columns[k]) for k in wanted]
         rows, image = as_rows(rows, chosen)
         return rows, names, image
     except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say, or a download
-        said = " ".join(str(error).split())[:200]
-        if path in KERAS_DATASETS:
-            raise Failure(f'--data {path}: could not be fetched ({said}); give a local copy instead, such as --data '
-                          f'{path}.npz') from error
+        said = ' '.join(str(error).split())[:200]
         reason = (str(error) if isinstance(error, UsageError) else
+                  f'could not be fetched ({said}); give a local copy: --data {path}.npz' if path in KERAS_DATASETS else
                   f'cannot be read: {error.strerror or said}' if isinstance(error, OSError) else
                   f'is not a table of numbers: {said}' + '; save it as UTF-8'*isinstance(error, UnicodeDecodeError))
-        raise UsageError(f'argument --data: {repr(path[:200]) if path else "the array"} {reason}') from error
+        raise (Failure if path in KERAS_DATASETS else UsageError)(
+            f'argument --data: {repr(path[:200]) if path else "the array"} {reason}') from error
 
 
 # ------------------------------------------------------------------------------------- data as a run needs it
@@ -768,9 +626,9 @@ KNOTS = 1000             # of a column's distribution function
 
 
 class Affine(NamedTuple):
-    """The networks see (rows - shift)/spread."""
-    shift: np.ndarray   # [dim], zeros where they see the rows as they are
-    spread: np.ndarray  # [dim]
+    """The networks see (rows - shift)/spread, both [dim]."""
+    shift: np.ndarray
+    spread: np.ndarray
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
@@ -783,23 +641,20 @@ class Affine(NamedTuple):
 
 
 class Quantile:
-    """The networks see each column as a standard normal, through its own distribution function (normal scores)."""
-
+    """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
     def __init__(self, rows):
         self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
-        self.values = np.sort(rows, axis=0)[ranks]  # [k, dim], what the columns have at k knots, equally far apart,
+        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], at k knots, equally far apart,
         self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
         self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
 
-    def to_networks(self, rows):
-        """Rows [n, dim] in the data's units, as float32 in the networks', equal values in the middle of their step."""
-        return np.stack([(np.interp(column, values, self.scores)  # which takes the last of equal values, or the first
+    def to_networks(self, rows):  # equal values in the middle of their step, of which interp takes the last, or first
+        return np.stack([(np.interp(column, values, self.scores)
                           - np.interp(-column, -values[::-1], -self.scores[::-1]))/2
-                         for column, values in zip(rows.T, self.values.T)], axis=1).astype(np.float32)
+                         for column, values in zip(rows.T.astype(float), self.values.T)], axis=1).astype(np.float32)
 
     def from_networks(self, samples):
-        """The way back as part of the graph: a tensor [n, dim] in double precision, within the data's range."""
         k, dim = self.values.shape
         below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # the share of a standard normal
         place = tf.clip_by_value((below*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
@@ -811,13 +666,9 @@ class Quantile:
 
 
 def normal_inputs(transform, rows):
-    """The function (n, rng) -> [n, dim] that draws of these rows for the networks: each column's normal scores, equal
-    values in random order, and few rows smoothed.
-
-    A smoothed row is a blend of two, sqrt(1 - s^2) times the one and s times the other, which keeps the columns' means,
-    deviations and correlations: the smoothed bootstrap with shrinkage (Silverman 1986). The share s moves a row about
-    as far as its nearest other row lies, and less where rows are many, for no network learns these by heart.
-    """
+    """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values in random order, in
+    blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps deviations and correlations: the smoothed
+    bootstrap with shrinkage (Silverman 1986). s is about as far as the nearest other row lies, less of many rows."""
     rng, (n_rows, dim) = np.random.default_rng(0), rows.shape
     in_order = np.interp(np.linspace(0, 1, n_rows), np.linspace(0, 1, len(transform.scores)), transform.scores)
     scores = np.empty(rows.shape, np.float32)
@@ -833,20 +684,12 @@ def normal_inputs(transform, rows):
     return inputs
 
 
-@dataclass
-class Data:
-    """What a run knows of its data; `transform` leads to the networks' units, files and pictures are in the data's."""
-    sample: Callable           # (n, rng) -> [n, dim] real rows in the data's units
-    inputs: Callable           # (n, rng) -> [n, dim] real rows as the networks are trained on them, float32
-    names: list                # of the columns, dim of them
-    low: np.ndarray            # [dim], the range of the rows
-    high: np.ndarray
-    transform: Any             # Affine or Quantile
-    formats: Any = '%.9g'      # of the columns' numbers in a CSV
-    curve: Optional[Callable] = None
-    image: Optional[tuple] = None       # (height, width) or (height, width, channels) where rows are images
-    rows: Optional[np.ndarray] = None   # of the user's: those trained on
-    kept: Optional[np.ndarray] = None   # and those kept back, None where there are too few
+# What a run knows of its data. sample, inputs: (n, rng) -> [n, dim] real rows in the data's units, and as the networks
+# are trained on them, float32; names, low, high: of the columns, and their range [dim]; transform: Affine or Quantile,
+# between both units; formats: of the columns' numbers in a CSV; image: (height, width) or (height, width, channels) of
+# images; rows, kept: the user's [n, dim], those trained on and those kept back. None where there are none.
+Data = NamedTuple('Data', [(name, Any) for name in (
+    'sample', 'inputs', 'names', 'low', 'high', 'transform', 'formats', 'curve', 'image', 'rows', 'kept')])
 
 
 def make_streams(seed):
@@ -858,42 +701,31 @@ def make_streams(seed):
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    if rows is None:
-        distribution = DISTRIBUTIONS[settings['data']]
-        curve, kept = distribution.curve, None
+    built_in, kept, formats = None if rows is not None else DISTRIBUTIONS[settings['data']], None, '%.9g'
 
-        def sample(n, rng):
-            return distribution.sample(n, settings['scale'], rng)
-        reference = sample(100_000, np.random.default_rng(0))  # range and spread are the same for every seed
-    else:
-        n = 0 if len(rows) < 2*KEPT_ROWS else min(max(KEPT_ROWS, len(rows)//5), MEASURED_ROWS if image else len(rows))
+    def sample(n, rng):
+        return (built_in.sample(n, settings['scale'], rng) if built_in else
+                rows[(rng.random(n)*len(rows)).astype(int)])
+    if rows is not None and len(rows) >= 2*KEPT_ROWS:
+        n = min(max(KEPT_ROWS, len(rows)//5), MEASURED_ROWS if image else len(rows))
         shuffled = make_streams(settings['seed'])['kept'].permutation(len(rows))
-        curve, reference, kept = None, rows[shuffled[n:]] if n else rows, rows[shuffled[:n]] if n else None
-
-        def sample(n, rng):
-            return reference[(rng.random(n)*len(reference)).astype(int)]
-    dim, formats = reference.shape[1], '%.9g'
-    low, high = reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
+        kept, rows = rows[shuffled[:n]], rows[shuffled[n:]]
+    reference = sample(100_000, np.random.default_rng(0)) if built_in else rows  # the same for every seed
+    dim, low, high = reference.shape[1], reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
         low[:], high[:] = low.min(), high.max()
-    if settings['normalize'] == 'quantile':
-        transform = Quantile(reference)
-        inputs = normal_inputs(transform, reference)
-    else:
-        shift, spread = np.zeros(dim), np.ones(dim)
-        if settings['normalize']:
-            shift, spread = ((high + low)/2, (high - low)/2) if image else (
-                reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float))
-        transform = Affine(shift, np.where(spread > 0, spread, 1))
-
-        def inputs(n, rng):
-            return transform.to_networks(sample(n, rng))
+    how = settings['normalize']
+    shift, spread = ((np.zeros(dim), np.ones(dim)) if not how else ((high + low)/2, (high - low)/2) if image else
+                     (reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)))
+    transform = Quantile(reference) if how == 'quantile' else Affine(shift, np.where(spread > 0, spread, 1))
+    inputs = normal_inputs(transform, reference) if how == 'quantile' else (
+        lambda n, rng: transform.to_networks(sample(n, rng)))
     if rows is not None:  # %s: as many digits as tell a number from its neighbours
         steps, narrow = getattr(transform, 'steps', False), high - low < 1e-6*np.maximum(abs(low), abs(high))
-        whole = steps & (reference == np.round(reference)).all(axis=0)
+        whole = steps & (rows == np.round(rows)).all(axis=0)
         formats = '%.4g' if image else np.select([whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
-    return Data(sample, inputs, names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)]), low, high,
-                transform, formats, curve, image, None if rows is None else reference, kept)
+    names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
+    return Data(sample, inputs, names, low, high, transform, formats, built_in and built_in.curve, image, rows, kept)
 
 
 # --------------------------------------------------------------------------------------------- files of a run
