@@ -192,9 +192,15 @@ LAYERS = {  # (inputs [n, k], units, activation) -> [n, units]
     # The larger of two linear layers (Goodfellow et al. 2013); it is its own activation.
     'maxout': lambda x, units, act: tf.maximum(dense(x, units), dense(x, units))}
 ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
-    'leaky_relu': lambda x: tf.nn.leaky_relu(x), 'relu': lambda x: tf.nn.relu(x), 'elu': lambda x: tf.nn.elu(x),
-    'selu': lambda x: tf.nn.selu(x), 'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2, 'tanh': lambda x: tf.tanh(x),
-    'swish': lambda x: x*tf.sigmoid(x), 'softplus': lambda x: tf.nn.softplus(x), 'sigmoid': lambda x: tf.sigmoid(x)}
+    'leaky_relu': lambda x: tf.nn.leaky_relu(x),
+    'relu': lambda x: tf.nn.relu(x),
+    'elu': lambda x: tf.nn.elu(x),
+    'selu': lambda x: tf.nn.selu(x),
+    'gelu': lambda x: x*(1 + tf.erf(x/math.sqrt(2)))/2,
+    'swish': lambda x: x*tf.sigmoid(x),
+    'softplus': lambda x: tf.nn.softplus(x),
+    'tanh': lambda x: tf.tanh(x),
+    'sigmoid': lambda x: tf.sigmoid(x)}
 OUTPUT_MAPPINGS = {  # of the generator's last layer, to data that lies between low and high
     'linear': lambda out, low, high: out,
     'tanh': lambda out, low, high: (high + low)/2 + (high - low)/2*tf.tanh(out)}
@@ -225,11 +231,19 @@ def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', la
 
 # ------------------------------------------------------------------------------------------------------ graph
 
-# The tutorial's tensors and steps, by its names: real samples X and generated ones G_sample [n, dim], from noise Z
-# [n, noise_dim]; logits [n, 1] and features [n, 2] of real (r) and of generated, fake (g, f) samples; the loss of each
-# network, and its step, one update of its variables.
-GAN = NamedTuple('GAN', [(name, Any) for name in (
-    'X', 'Z', 'G_sample', 'r_logits', 'f_logits', 'r_rep', 'g_rep', 'disc_loss', 'gen_loss', 'disc_step', 'gen_step')])
+class GAN(NamedTuple):
+    """The tutorial's tensors and steps, by its names."""
+    X: Any         # real samples [n, dim]
+    Z: Any         # noise [n, noise_dim]
+    G_sample: Any  # generated samples [n, dim]
+    r_logits: Any  # of real samples [n, 1]
+    f_logits: Any  # of generated (fake) samples [n, 1]
+    r_rep: Any     # features of real samples [n, 2]
+    g_rep: Any     # features of generated samples [n, 2]
+    disc_loss: Any
+    gen_loss: Any
+    disc_step: Any = None  # one update of the discriminator's variables
+    gen_step: Any = None   # one update of the generator's variables
 
 
 def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense', joined=False,
@@ -248,7 +262,7 @@ def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu'
     disc_loss = tf.reduce_mean(cross_entropy(logits=r_logits, labels=tf.ones_like(r_logits))
                                + cross_entropy(logits=f_logits, labels=tf.zeros_like(f_logits)))
     gen_loss = tf.reduce_mean(cross_entropy(logits=f_logits, labels=tf.ones_like(f_logits)))
-    return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss, None, None)
+    return GAN(X, Z, G_sample, r_logits, f_logits, r_rep, g_rep, disc_loss, gen_loss)
 
 
 def gradient_penalty(gan, gamma):
@@ -642,9 +656,10 @@ class Affine(NamedTuple):
 
 class Quantile:
     """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
+
     def __init__(self, rows):
-        self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
-        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], at k knots, equally far apart,
+        self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS))  # of knots, equally far apart
+        self.values = np.sort(rows, axis=0)[ranks.round().astype(int)].astype(float)  # [k, dim], the columns' there,
         self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
         self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
@@ -655,13 +670,14 @@ class Quantile:
                          for column, values in zip(rows.T.astype(float), self.values.T)], axis=1).astype(np.float32)
 
     def from_networks(self, samples):
-        k, dim = self.values.shape
-        below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # the share of a standard normal
+        z, (k, dim) = tf.cast(samples, tf.float64), self.values.shape
+        below = (1 + tf.erf(z/math.sqrt(2)))/2  # the share of a standard normal
         place = tf.clip_by_value((below*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
-        place = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place), place)
         knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
         low, high = (tf.gather(self.values.ravel(), (knot + next)*dim + tf.range(dim)) for next in (0, 1))
-        share = place - tf.cast(knot, tf.float64)
+        left, right = (tf.gather(self.scores, knot + next) for next in (0, 1))
+        share = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place) - tf.cast(knot, tf.float64),
+                         tf.clip_by_value((z - left)/(right - left), 0, 1))
         return tf.clip_by_value((1 - share)*low + share*high, low, high)  # by rounding, it may lie just outside
 
 
@@ -669,11 +685,12 @@ def normal_inputs(transform, rows):
     """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values in random order, in
     blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps deviations and correlations: the smoothed
     bootstrap with shrinkage (Silverman 1986). s is about as far as the nearest other row lies, less of many rows."""
-    rng, (n_rows, dim) = np.random.default_rng(0), rows.shape
-    in_order = np.interp(np.linspace(0, 1, n_rows), np.linspace(0, 1, len(transform.scores)), transform.scores)
+    rng, (n_rows, dim), knots = np.random.default_rng(0), rows.shape, np.arange(len(transform.scores))
     scores = np.empty(rows.shape, np.float32)
-    for column, values in zip(scores.T, rows.T):
-        column[np.lexsort((rng.random(n_rows), values))] = in_order
+    for column, values, known in zip(scores.T, rows.T.astype(float), transform.values.T):
+        first, last = -np.interp(-values, -known[::-1], -knots[::-1]), np.interp(values, known, knots)
+        spread = np.where(last > first, rng.random(n_rows) - 0.5, 0)  # of equal values, over their step
+        column[:] = np.interp((first + last)/2 + spread*(last - first + 1), knots, transform.scores)
     some = scores[:FINAL_ROWS].astype(float)
     nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
     s = np.float32(min(1, math.sqrt(5*dim/n_rows), float(np.median(nearest))/math.sqrt(dim)))
@@ -684,12 +701,19 @@ def normal_inputs(transform, rows):
     return inputs
 
 
-# What a run knows of its data. sample, inputs: (n, rng) -> [n, dim] real rows in the data's units, and as the networks
-# are trained on them, float32; names, low, high: of the columns, and their range [dim]; transform: Affine or Quantile,
-# between both units; formats: of the columns' numbers in a CSV; image: (height, width) or (height, width, channels) of
-# images; rows, kept: the user's [n, dim], those trained on and those kept back. None where there are none.
-Data = NamedTuple('Data', [(name, Any) for name in (
-    'sample', 'inputs', 'names', 'low', 'high', 'transform', 'formats', 'curve', 'image', 'rows', 'kept')])
+class Data(NamedTuple):
+    """What a run knows of its data; `transform` leads to the networks' units, files and pictures are in the data's."""
+    sample: Callable  # (n, rng) -> [n, dim] real rows in the data's units
+    inputs: Callable  # the same as the networks are trained on them, float32
+    names: list       # of the columns, dim of them
+    low: Any          # [dim], the range of the rows
+    high: Any
+    transform: Any    # Affine or Quantile
+    formats: Any      # of the columns' numbers in a CSV
+    curve: Any        # y of x, None where data are no graph
+    image: Any        # (height, width) or (height, width, channels), None where rows are no images
+    rows: Any         # of the user's: those trained on
+    kept: Any         # and those kept back, None where there are too few
 
 
 def make_streams(seed):
