@@ -963,12 +963,11 @@ def append_lines(path, header, lines):
 
 @contextlib.contextmanager
 def reading(path):
-    """Where a file of the run turns out to be damaged, raises a Failure that says so."""
+    """Raises a Failure where json, csv, NumPy or zipfile find a file of the run damaged."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error,
-            zipfile.BadZipFile) as error:  # what json, csv, NumPy and zipfile raise
-        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite') from error
+    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error, zipfile.BadZipFile):
+        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite')
 
 
 def read_file(path):
@@ -1011,8 +1010,10 @@ FORMAT = 2               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
-LARGEST_LOSS = 1e8       # no training comes back from there
 TIMEOUT = 60             # seconds that the workers of a cluster have for a block of iterations
+LARGEST_LOSS = 1e8       # no training comes back from there
+DIVERGED = (f'is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with a lower --learning-rate, '
+            '--normalize or another --seed')
 
 
 def session_config(hidden, dim):
@@ -1024,22 +1025,14 @@ def session_config(hidden, dim):
 
 
 def averaging(optimizer, decay):
-    """Lets an optimizer keep, and returns, an exponential moving average of the variables that it updates (of late
-    common for generators, Yazici et al. 2019), in TensorFlow 1's own way."""
+    """Lets an optimizer keep, and returns, moving averages of what it updates (of late common, Yazici et al. 2019)."""
     averages, apply_gradients = tf.train.ExponentialMovingAverage(decay), optimizer.apply_gradients
-
     def apply_and_average(gradients, **options):
         gradients = list(gradients)
         with tf.control_dependencies([apply_gradients(gradients, **options)]):
             return averages.apply([variable for _, variable in gradients])
     optimizer.apply_gradients = apply_and_average
     return averages
-
-
-def diverged(what, settings):
-    """The Failure of a training that nothing can come of any more."""
-    return Failure(f'{what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate '
-                   f'below {settings["learning_rate"]:g}, --normalize or another --seed')
 
 
 class Run:
@@ -1049,14 +1042,12 @@ class Run:
         self.folder, self.settings, self.data = folder, settings, data
         self.streams, self.states = make_streams(settings['seed']), {}  # states: the streams' at self.iteration
         self.dim, self.noise_dim = len(data.names), settings['noise_dim']
-        self.iteration, self.seconds = 0, 0.  # the next one; what training took so far
-        self.recent = []  # losses since the last snapshot, arrays [n, 2]
+        self.iteration, self.seconds, self.recent = 0, 0., []  # the next; of training; losses since a snapshot
         self.best, self.best_weights = dict(distance=math.inf), {}  # with --keep best: the nearest snapshot; its G
         self.pace, self.bar = CALL_SECONDS, None  # seconds an iteration takes, as far as is known; a progress bar
         row_bytes = 4*settings['batch_size']*(self.dim + self.noise_dim)
         self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
         self.choose_inputs()
-
         tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
         self.optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
         averages = averaging(self.optimizers[0], settings['average']) if settings['average'] else None
@@ -1070,13 +1061,12 @@ class Run:
         self.generator = {name: variable.read_value() for name, variable in delivered.items()}
         with tf.variable_scope('', custom_getter=lambda getter, name, **options: delivered[name]):
             self.samples = data.transform.from_networks(generator(self.gan.Z, reuse=True, **self.networks))
-        self.workers, target, config = [], '', session_config(settings['hidden'], self.dim)
-        if cluster := read_cluster(settings['batch_size']):
-            self.workers = cluster[0]['worker']
-            say(f'Waiting     for the workers {", ".join(self.workers)}')
-            # isolated, because a worker takes a function for an earlier chief's of the same name
-            target, config = serve().target, tf.ConfigProto(isolate_session_state=True)
-        self.sess = tf.Session(target, config=config)
+        cluster = read_cluster(settings['batch_size'])
+        self.workers = cluster[0]['worker'] if cluster else []
+        if cluster:  # isolated, because a worker takes a function for an earlier chief's of the same name
+            self.sess = tf.Session(serve().target, config=tf.ConfigProto(isolate_session_state=True))
+        else:
+            self.sess = tf.Session(config=session_config(settings['hidden'], self.dim))
         in_thread(self.sess.run, tf.global_variables_initializer())  # waits for a cluster's workers
 
     def choose_inputs(self):
@@ -1126,7 +1116,7 @@ class Run:
                     losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
                 fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)
                 if not fine.all():
-                    raise diverged(f'iteration {iteration + fine.argmin()}: a loss', self.settings)
+                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss {DIVERGED}')
                 self.recent.append(losses)
                 if seen:
                     measuring.result()
@@ -1142,12 +1132,11 @@ class Run:
                     next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
 
     def draw(self, iteration):
-        """The batches of a call, from this iteration on: real ones [n, batch_size, dim], noise [n, batch_size,
-        noise_dim], and the streams' states after drawing them. A snapshot's iteration goes alone."""
-        settings = self.settings
-        n = min(-iteration % settings['snapshot_every'] or 1, settings['iterations'] - iteration, self.length,
+        """The batches X [n, batch_size, dim], Z [n, batch_size, noise_dim] of a call, and the streams' states after."""
+        batch_size, every = self.settings['batch_size'], self.settings['snapshot_every']  # whose iteration goes alone
+        n = min(-iteration % every or 1, self.settings['iterations'] - iteration, self.length,
                 max(1, int(CALL_SECONDS/self.pace)))
-        X, Z = (np.empty([n*settings['batch_size'], width], np.float32) for width in (self.dim, self.noise_dim))
+        X, Z = (np.empty([n*batch_size, width], np.float32) for width in (self.dim, self.noise_dim))
         for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
             X[i:i + 4096] = self.data.inputs(len(X[i:i + 4096]), self.streams['real'])
             Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), self.noise_dim, self.streams['noise'])
@@ -1155,8 +1144,7 @@ class Run:
         return X.reshape(n, -1, self.dim), Z.reshape(n, -1, self.noise_dim), states
 
     def block_trainer(self):
-        """The function (X_batches, Z_batches) -> losses [n, 2] that trains iterations between snapshots: the compiled
-        loop, or the tutorial's own way under --step-by-step."""
+        """The function (X_batches, Z_batches) -> losses [n, 2] that trains from one snapshot to the next."""
         settings, steps = self.settings, (self.settings['d_steps'], self.settings['g_steps'])
         if settings['step_by_step']:
             return lambda X_batches, Z_batches: np.array([train_iteration(self.sess, self.gan, *batches, *steps)[:2]
@@ -1192,8 +1180,7 @@ class Run:
 
     @np.errstate(all='ignore')  # each thread has its own
     def keep_snapshot(self, iteration, losses, arrays, answers, samples, weights):
-        """Writes a snapshot's file, its row of metrics.csv and TensorBoard's, and remembers its generator if it is the
-        best so far. losses: [n, 2] since the last snapshot."""
+        """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since the last snapshot."""
         write_file(self.folder/(SNAPSHOT % iteration), **arrays)
         measured = sample_measures(samples, self.data, self.distance)
         row = metrics_row(iteration, losses, answers, arrays['features'], measured)
@@ -1227,16 +1214,15 @@ class Run:
         """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
         weights = self.sess.run(self.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
-            raise diverged(f'iteration {self.iteration}: a weight', self.settings)
+            raise Failure(f'iteration {self.iteration}: a weight {DIVERGED}')
         state = dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds, best=self.best, streams=self.states)
         write_file(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
                    recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
                    **{f'best/{name}': value for name, value in self.best_weights.items()})
 
     def restore(self):
-        """Goes back to the checkpoint, or to the beginning where there was none yet, and cuts both logs there. Raises
-        Failure, and changes no file, where these do not belong together."""
-        path, ends = self.folder/'checkpoint.npz', {}
+        """Back to the checkpoint, if any, with the logs cut there; Failure, before any change, where they mismatch."""
+        path, ends = self.folder/'checkpoint.npz', {}  # log -> bytes to keep
         with reading(path):
             if arrays := read_file(path):
                 state = json.loads(arrays.pop('state').tobytes())
@@ -1262,8 +1248,7 @@ class Run:
         say(f'Going on from iteration {self.iteration}.' if arrays else 'Nothing was saved: starting from iteration 0.')
 
     def finish(self):
-        """Delivers the generator, as a SavedModel from noise to samples in the data's units, and samples of it. Writes
-        the summary and returns it, with the samples."""
+        """Writes the generator, from noise to the data's units, its samples and the summary; returns the last two."""
         settings, data, weights = self.settings, self.data, self.best_weights or self.sess.run(self.generator)
         with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], self.dim)) as sess:
             tf.set_random_seed(0)  # nothing is drawn, but where the user wants determinism TensorFlow asks for a seed
@@ -1288,8 +1273,7 @@ class Run:
 
 
 def write_samples(folder, settings, n):
-    """Writes n samples of the folder's SavedModel, in bounded memory, the first the same for every n. Returns the last
-    block of at most FINAL_ROWS rows."""
+    """Writes n samples of the folder's SavedModel, the first the same for every n; returns the last block of them."""
     rng, shown = make_streams(settings['seed'])['final'], read_file(folder/'snapshots/data.npz')
     names, formats = shown['names'].tolist(), shown['formats'].tolist()
     with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(names))) as sess:
@@ -1310,8 +1294,7 @@ def write_event(writer, **event):
 
 
 def train_run(folder, settings, data, resuming=False):
-    """Trains, from the folder's checkpoint where resuming, and leaves the run's files. Returns the summary, with the
-    samples."""
+    """Trains, from the checkpoint where resuming, and leaves the run's files. Returns the summary, with samples."""
     if not resuming:
         discard(folder)
         write_file(folder/'settings.json', **settings)
@@ -1349,8 +1332,8 @@ def train_run(folder, settings, data, resuming=False):
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws what it finds until its stdin ends, then the rest."""
     arguments = Path(__file__).resolve().with_name('plotting.py'), folder, '--follow', os.getpid()
-    with subprocess.Popen([sys.executable, *map(str, arguments)], stdin=subprocess.PIPE,
-                          start_new_session=True) as drawing:
+    command = [sys.executable, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as drawing:
         try:
             try:
                 yield drawing
@@ -1370,19 +1353,18 @@ def read_cluster(batch_size=None):
     text, config = os.environ.get('TF_CONFIG') or '{}', None
     with contextlib.suppress(ValueError):
         config = json.loads(text)
-    jobs, task = (config.get(name, {}) if isinstance(config, dict) else None for name in ('cluster', 'task'))
-    if isinstance(jobs, dict) and not jobs.get('worker'):
+    cluster = config.get('cluster', {}) if isinstance(config, dict) else None
+    if isinstance(cluster, dict) and not cluster.get('worker'):
         return None
-    if isinstance(jobs, dict) and isinstance(task, dict):
-        jobs, job, index = {job: jobs.get(job) for job in ('chief', 'worker')}, task.get('type'), task.get('index', 0)
-        well_formed = all(isinstance(hosts, list) and all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in hosts)
-                          for hosts in jobs.values()) and len(jobs['chief']) == 1
-        if well_formed and job in [*jobs] and index in range(len(jobs[job])):
-            n = len(jobs['worker'])
-            if batch_size and batch_size % n:
-                raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
-                                 f'{max(1, round(batch_size/n))*n}')
-            return jobs, job, index
+    match config:
+        case {'cluster': {'chief': [chief], 'worker': [*workers]}, 'task': {'type': 'chief' | 'worker' as job, **task}}:
+            jobs, n, index = dict(chief=[chief], worker=workers), len(workers), task.get('index', 0)
+            addresses = all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in (chief, *workers))
+            if addresses and index in range(len(jobs[job])):
+                if batch_size and batch_size % n:
+                    raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
+                                     f'{max(1, round(batch_size/n))*n}')
+                return jobs, job, index
     raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, each '
                      'HOST:PORT, and a task of it; correct it, or unset it')
 
@@ -1403,12 +1385,12 @@ def serve():
         with silence():
             while True:  # in Server.join no signal is answered, in one long sleep none that another thread took
                 time.sleep(1)
+    say(f'Waiting     for the workers {", ".join(jobs["worker"])}')
     return server
 
 
 def in_thread(function, *arguments, seconds=None):
-    """Calls a function in a thread of its own, while this one answers signals: inside of TensorFlow Python answers
-    none. Raises Failure where it takes longer than so many seconds."""
+    """Calls a function beside this thread, which can answer signals; Failure if it takes more than these seconds."""
     try:
         return multiprocessing.pool.ThreadPool(1).apply_async(function, arguments).get(seconds)
     except multiprocessing.TimeoutError:
@@ -1418,7 +1400,6 @@ def in_thread(function, *arguments, seconds=None):
 def worker_gradients(n, network, variables, X, Z, **options):
     """`loss_and_gradients`, computed by n workers, compiled, each on a share of the batch, and averaged."""
     values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
-
     @functools.partial(tf.function, jit_compile=True, autograph=False)
     def of_share(values, X, Z):
         with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
@@ -1430,16 +1411,14 @@ def worker_gradients(n, network, variables, X, Z, **options):
     return [tf.add_n(same)/n for same in zip(*results)]
 
 
-# ----------------------------------------------------------------------------------------- starting and going on
+# ---------------------------------------------------------------- starting and going on, and what is printed
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
-CHANGEABLE = 'iterations', 'pictures', 'print_every', 'data'  # on resuming; iterations may only grow
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
 def run_command(argv, array=None):
-    """Runs the command with these arguments; `array` stands in for a file of --data. Returns the summary, with samples
-    if it trained."""
+    """Runs the command; `array` stands in for a file of --data. Returns the summary, with samples if it trained."""
     options, cluster = parse(argv), read_cluster()
     if cluster and cluster[1] == 'worker':
         return serve()
@@ -1452,15 +1431,11 @@ def run_command(argv, array=None):
     settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
     chosen = sorted(name for name in suited if settings[name] == suited[name])
     settings.update(fingerprint=fingerprint(rows), suited=chosen)
-    if array is None and options['data'] not in BUILT_IN:
-        settings['data'] = str(Path(options['data']).resolve())
     read_cluster(settings['batch_size'])  # raises where they do not fit
     data = make_data(settings, rows, names, image)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise
         raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
     with locked(folder):
         check_folder(folder, options['overwrite'])
@@ -1481,8 +1456,7 @@ def check_folder(folder, overwrite):
     except Failure:
         holds_run = True  # a damaged one
     if ours and not holds_run:
-        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would write there; give '
-                         'another --output')
+        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, which would write it; give another')
     if holds_run and 'summary.json' in present:
         say(f'Replacing the finished run in {folder}.')
     elif holds_run and not overwrite:
@@ -1490,8 +1464,7 @@ def check_folder(folder, overwrite):
 
 
 def go_on(folder, argv, array):
-    """--resume goes on with the folder's run, also a finished one that is to be longer or have more pictures; --sample
-    writes samples of it, without training and without the user's data. Returns the summary."""
+    """--resume, also of a finished run that is to be longer or have more pictures, or --sample. Returns the summary."""
     options, n = parse(argv), parse(argv)['sample']
     if not (folder/'settings.json').exists():
         flag = '--sample' if n else '--resume'
@@ -1504,7 +1477,7 @@ def go_on(folder, argv, array):
         flags = parse(argv, **recorded)
         settings = {name: flags[name] for name in recorded}
         for name, value in recorded.items():
-            fixed = n or name not in CHANGEABLE or name == 'data' and not recorded['fingerprint']
+            fixed = n or name not in ('iterations', 'pictures', 'print_every', *['data']*bool(recorded['fingerprint']))
             if settings[name] != value and (fixed or name == 'iterations' and settings[name] < value):
                 raise UsageError(f'argument --{name.replace("_", "-")}: {settings[name]} contradicts {value} of the '
                                  f'run in {folder}; leave it out, or give another --output')
@@ -1517,15 +1490,11 @@ def go_on(folder, argv, array):
         if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
             say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
             return summary
-        if settings['data'] != recorded['data']:
-            settings['data'] = str(Path(settings['data']).resolve())
         rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
         if fingerprint(rows) != settings['fingerprint']:
             raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
         return train_run(folder, settings, make_data(settings, rows, names, image), resuming=True)
 
-
-# ----------------------------------------------------------------------------------------------- what is printed
 
 def say(line, bar=None, file=None):
     """Prints a line in place of the progress bar, ? for letters that a terminal lacks; to nowhere if a pipe closed."""
@@ -1540,9 +1509,8 @@ def say(line, bar=None, file=None):
 def describe(run):
     """Prints what runs: the settings that were chosen for such data, then the others."""
     settings, data = run.settings, run.data
-    rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, ' + (
-        'too few to keep any back: quality cannot be judged, the last generator is delivered' if data.kept is None else
-        f'{len(data.kept)} kept back to judge by')
+    kept = 'too few to have any' if data.kept is None else len(data.kept)
+    rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
     G, D = (sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
             for name in ('Generator', 'Discriminator'))
     values = {name: ' '.join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()
@@ -1586,9 +1554,8 @@ def number(kind, low, high, metavar='N'):
         with contextlib.suppress(ValueError):
             if low <= kind(text) <= high:
                 return kind(text)
-        whole, form = ('whole ', 'd') if kind is int else ('', 'g')
-        raise argparse.ArgumentTypeError(
-            f'{text} is not allowed; give a {whole}number from {low:{form}} to {high:{form}}')
+        whole = 'whole ' if kind is int else ''
+        raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {whole}number from {low:.10g} to {high:.10g}')
     return dict(type=convert, metavar=metavar)
 
 
@@ -1600,9 +1567,8 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
          f'{", ".join(TABLES + ARRAYS)}', dict(metavar='NAME or FILE')),
         ('--columns', None, 'of your table, by name or number from 1', dict(nargs='+', metavar='NAME', type=str.strip)),
         ('--scale', 100., 'width of the x range of the curves', number(float, 1e-6, 1e6, 'WIDTH')),
-        ('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
-         'each a standard normal through its own distribution function; all data but quadratic switch it on',
-         dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
+        ('--normalize', None, 'standard: columns of zero mean and unit deviation; quantile: each a standard normal; '
+         'all data but quadratic switch it on', dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
         ('--no-normalize', None, 'data as they are', dict(action='store_const', const=None, dest='normalize'))],
     'networks': [
         ('--hidden', [16, 16], 'units of each hidden layer, in both networks', dict(WIDTH, nargs='+')),
@@ -1611,25 +1577,24 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
         ('--output-mapping', 'linear', "of G's last layer, or onto the data's range", dict(choices=OUTPUT_MAPPINGS)),
         ('--noise-dim', 2, 'width of the noise Z', WIDTH)],
     'training': [
-        ('--iterations', 100001, 'updates of both networks; the last has a snapshot if 1 + a multiple of its flag', EVERY),
+        ('--iterations', 100001, 'of training; 1 + a multiple of --snapshot-every ends with a snapshot', EVERY),
         ('--batch-size', 256, 'real samples, and noise vectors, in an iteration', number(int, 1, 10**5)),
         ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
         ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
         ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
-        ('--average', 0., "decay of a moving average of G's weights, then delivered", number(float, 0, 0.999999, 'DECAY')),
+        ('--average', 0., "decay of an average of G's weights, then delivered", number(float, 0, 0.999999, 'DECAY')),
         ('--penalty', 0., 'R1 gradient penalty of the discriminator', number(float, 0, 1e6, 'GAMMA')),
-        ('--keep', 'last', 'the generator that a run delivers: of its last iteration, or of its best snapshot, whose '
-         'samples are nearest to real ones', dict(choices=('last', 'best'))),
+        ('--keep', 'last', 'deliver the last generator, or that nearest to real rows', dict(choices=('last', 'best'))),
         ('--seed', 0, 'fixes everything random', number(int, 0, 2**32 - 1)),
         ('--step-by-step', False, 'train as the tutorial does, one sess.run a step', SWITCH)],
-    'what is reported': [
+    'what is written': [
+        ('--output', 'outputs', 'where to: a folder', dict(metavar='DIR')),
         ('--log-every', 10, 'iterations between rows of the loss log', EVERY),
         ('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', EVERY),
         ('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', EVERY),
         ('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
          "generator's mapping; none: no page either", dict(choices=('article', 'all', 'none')))],
-    'the output folder': [('--output', 'outputs', 'where a run writes', dict(metavar='DIR'))],
-    'what to do with the run in it, one of': [
+    'what to do with the run in that folder, one of': [
         ('--resume', False, 'go on with it', SWITCH),
         ('--overwrite', False, 'discard it, though it is unfinished', SWITCH),
         ('--sample', None, 'write N samples of its generator, without training', number(int, 1, 10**7))],
@@ -1652,27 +1617,30 @@ def parse(argv, **suited):
             section.add_argument(name, default=default, help=meaning + shown, **arguments)
     parser.set_defaults(**suited)
     options = vars(parser.parse_args(argv))
-    data, builtin = options['data'], DISTRIBUTIONS.get(options['data'])
-    maxout = options['layer'] == 'maxout' and options['activation'] != parser.get_default('activation')
-    for one, other, clash in (('--columns', f'--data {data}', options['columns'] and data in BUILT_IN),
-                              ('--scale', f'--data {data}', options['scale'] != 100 and not (builtin and builtin.scaled)),
-                              ('--activation', '--layer maxout', maxout)):
-        if clash:
-            raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
+    data, scaled = options['data'], [name for name, distribution in DISTRIBUTIONS.items() if distribution.scaled]
+    for one, other, given, meant in (
+            ('columns', f'--data {data}', options['columns'], data not in BUILT_IN),
+            ('scale', f'--data {data}', options['scale'] != 100, data in scaled),
+            ('activation', '--layer maxout', options['activation'] != parser.get_default('activation'),
+             options['layer'] != 'maxout')):
+        if given and not meant:
+            raise UsageError(f'argument --{one}: has no meaning beside {other}; leave one of them out')
     for name in 'data', 'output':
         options[name] = os.path.expanduser(options[name])
         if not options[name].strip() or name == 'output' and re.search(r"[\ud800-\udfff]", options[name]):  # no UTF-8
             raise UsageError(f'argument --{name}: {options[name]!r} is no name that can be written; give another')
+    if options['data'] not in BUILT_IN and os.path.exists(options['data']):
+        options['data'] = os.path.realpath(options['data'])
     return options
 
 
 def train(**flags):
-    """Runs what the command runs, from a notebook or another program: train(iterations=2001, output='demo').
+    """Runs the command from a notebook or another program: train(iterations=2001, output='demo').
 
     Each flag by its name with underscores: lists for several values, True and False for switches; `data` may also be
-    what NumPy makes an array [n, dim], or of images, of: a list of rows, a data frame. Returns what summary.json holds,
-    and where it trained `samples` [10000, dim], the rows of generated_samples.csv; None with `sample=N`. Raises
-    UsageError (a ValueError) where the command would exit with 2, Failure or OSError where with 1.
+    what NumPy makes an array of, [n, dim] or of images. Returns what summary.json holds and, where it trained, `samples`
+    [10000, dim] in the data's units; None with `sample=N`. Raises UsageError (a ValueError) where the command would
+    exit with 2, Failure or OSError where with 1.
     """
     array, argv, known = None, [], [*parse([])]
     for name, value in flags.items():
@@ -1697,7 +1665,6 @@ def main(argv=None):
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
     argv, signals = sys.argv[1:] if argv is None else argv, []
-
     def interrupted(number, frame):
         signals.append(number)
         signal.alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
@@ -1709,10 +1676,10 @@ def main(argv=None):
     except BaseException as error:
         name, reason = getattr(error, 'filename', None), getattr(error, 'strerror', None) or error
         cure = 'set TMPDIR to a folder to write to' if 'temporary' in str(error) else 'see to it, then --resume'
-        known = [(UsageError, 2, f'error: {error}'), (Failure, 1, error), (ImportError, 1, f'{error}; {INSTALL}'),
-                 (OSError, 1, f'{name}: '*bool(name) + f'{reason}; {cure}'),
-                 (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')]
-        found = [(status, line) for kind, status, line in known if isinstance(error, kind)]
+        found = [(status, line) for kind, status, line in (
+            (UsageError, 2, f'error: {error}'), (Failure, 1, error), (ImportError, 1, f'{error}; {INSTALL}'),
+            (OSError, 1, f'{name}: '*bool(name) + f'{reason}; {cure}'),
+            (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')) if isinstance(error, kind)]
         if signals:  # whatever the interrupted code has made of it
             folder = Path(parse(argv)['output'])
             found = [(128 + signals[0], 'stopped; ' + (
@@ -1731,7 +1698,6 @@ def main(argv=None):
 if __name__ == '__main__':
     gc.set_threshold(100_000)  # TensorFlow's import and graphs make many objects, and nearly all of them stay
     status = main()
-    for stream in sys.stdout, sys.stderr:
-        if stream:
-            stream.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     os._exit(status)  # nothing of TensorFlow's need be taken down, which takes half a second, or waits for lost workers
