@@ -1012,7 +1012,7 @@ CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answe
 BUFFER_BYTES = 32e6      # of batches in one sess.run
 TIMEOUT = 60             # seconds that the workers of a cluster have for a block of iterations
 LARGEST_LOSS = 1e8       # no training comes back from there
-DIVERGED = (f'is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with a lower --learning-rate, '
+DIVERGED = (f'is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate below %g, '
             '--normalize or another --seed')
 
 
@@ -1116,7 +1116,7 @@ class Run:
                     losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
                 fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)
                 if not fine.all():
-                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss {DIVERGED}')
+                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss ' + DIVERGED % self.settings['learning_rate'])
                 self.recent.append(losses)
                 if seen:
                     measuring.result()
@@ -1214,7 +1214,7 @@ class Run:
         """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
         weights = self.sess.run(self.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
-            raise Failure(f'iteration {self.iteration}: a weight {DIVERGED}')
+            raise Failure(f'iteration {self.iteration}: a weight ' + DIVERGED % self.settings['learning_rate'])
         state = dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds, best=self.best, streams=self.states)
         write_file(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
                    recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
@@ -1436,6 +1436,8 @@ def run_command(argv, array=None):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
         raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
     with locked(folder):
         check_folder(folder, options['overwrite'])
@@ -1456,7 +1458,8 @@ def check_folder(folder, overwrite):
     except Failure:
         holds_run = True  # a damaged one
     if ours and not holds_run:
-        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, which would write it; give another')
+        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would write there; give '
+                         'another --output')
     if holds_run and 'summary.json' in present:
         say(f'Replacing the finished run in {folder}.')
     elif holds_run and not overwrite:
@@ -1554,8 +1557,9 @@ def number(kind, low, high, metavar='N'):
         with contextlib.suppress(ValueError):
             if low <= kind(text) <= high:
                 return kind(text)
-        whole = 'whole ' if kind is int else ''
-        raise argparse.ArgumentTypeError(f'{text} is not allowed; give a {whole}number from {low:.10g} to {high:.10g}')
+        whole, form = ('whole ', 'd') if kind is int else ('', 'g')
+        raise argparse.ArgumentTypeError(
+            f'{text} is not allowed; give a {whole}number from {low:{form}} to {high:{form}}')
     return dict(type=convert, metavar=metavar)
 
 
@@ -1638,7 +1642,7 @@ def train(**flags):
     """Runs the command from a notebook or another program: train(iterations=2001, output='demo').
 
     Each flag by its name with underscores: lists for several values, True and False for switches; `data` may also be
-    what NumPy makes an array of, [n, dim] or of images. Returns what summary.json holds and, where it trained, `samples`
+    what NumPy makes an array of, [n, dim] or images. Returns what summary.json holds and, where it trained, `samples`
     [10000, dim] in the data's units; None with `sample=N`. Raises UsageError (a ValueError) where the command would
     exit with 2, Failure or OSError where with 1.
     """
