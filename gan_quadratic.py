@@ -1116,7 +1116,8 @@ class Run:
                     losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
                 fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)
                 if not fine.all():
-                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss ' + DIVERGED % self.settings['learning_rate'])
+                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss '
+                                  + DIVERGED % self.settings['learning_rate'])
                 self.recent.append(losses)
                 if seen:
                     measuring.result()
