@@ -774,10 +774,7 @@ def numbered(folder, pattern):
 
 def remove(path):
     """Removes a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def discard(folder):
@@ -796,14 +793,13 @@ def replacing(path):
     try:
         yield new
         if path.is_dir():
-            shutil.rmtree(path)
+            remove(path)
         os.replace(new, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # that of a full disk names no file
         raise
     finally:
-        with contextlib.suppress(OSError):
-            remove(new)
+        remove(new)
 
 
 def write_file(path, **content):
@@ -823,18 +819,16 @@ def append_lines(path, header, lines):
 
 @contextlib.contextmanager
 def reading(path):
-    """Where a file of the run turns out to be damaged, raises a Failure that says so."""
+    """Raises a Failure where json, csv, NumPy or zipfile find a file of the run damaged."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error,
-            zipfile.BadZipFile) as error:  # what json, csv, NumPy and zipfile raise
-        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite') from error
+    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error, zipfile.BadZipFile):
+        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite')
 
 
 def read_file(path):
-    """What a file of the run holds: a .json its values by name, an .npz its arrays by name, a .csv its header and rows
-    [n, columns], NaN where a cell is empty, without a last line that is still being written. None where there is no
-    file. Raises Failure if it is damaged."""
+    """What a file of a run holds: .json and .npz values by name, .csv its header and rows [n, columns], NaN in empty
+    cells, without a last line still being written; None where there is none. Raises Failure where it is damaged."""
     if not path.exists():
         return None
     with reading(path):
@@ -855,13 +849,12 @@ def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
-    except OSError as error:  # of network and container mounts
-        say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would not notice each other')
-    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+        except OSError as error:  # of network and container mounts
+            say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would not notice each other')
         yield
     finally:
         os.close(descriptor)
@@ -873,7 +866,10 @@ FORMAT = 2               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
+TIMEOUT = 60             # seconds that the workers of a cluster have for a block of iterations
 LARGEST_LOSS = 1e8       # no training comes back from there
+DIVERGED = (f'is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate below %g, '
+            '--normalize or another --seed')
 
 
 def session_config(hidden, dim):
@@ -884,47 +880,15 @@ def session_config(hidden, dim):
                           device_count={'GPU': 0} if small else {}, gpu_options=tf.GPUOptions(allow_growth=True))
 
 
-def network_options(settings, data):
-    """The arguments of `generator`, `build_gan` and `build_loop` that say what the networks are."""
-    low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
-    return dict(hsize=settings['hidden'], dim=len(data.names), low=low, high=high,
-                **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
-
-
-def set_weights(sess, values):
-    """Gives the graph's variables these values, by name. Raises KeyError or ValueError where names or shapes differ."""
-    variables = tf.global_variables()  # by their initializers, which adds nothing to the graph
-    sess.run([v.initializer for v in variables],
-             feed_dict={v.initializer.inputs[1]: values[v.op.name] for v in variables})
-
-
-def diverged(what, settings):
-    """The Failure of a training that nothing can come of any more."""
-    return Failure(f'{what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate '
-                   f'below {settings["learning_rate"]:g}, --normalize or another --seed')
-
-
-class Averaging:
-    """An optimizer that keeps an exponential moving average of the variables it updates (of late common for generators,
-    Yazici et al. 2019), in TensorFlow 1's own way; decay 0: none."""
-
-    def __init__(self, optimizer, decay):
-        self.optimizer = optimizer
-        self.averages = tf.train.ExponentialMovingAverage(decay) if decay else None
-
-    def minimize(self, loss, var_list):
-        return self.apply_gradients(zip(tf.gradients(loss, var_list), var_list))
-
-    def apply_gradients(self, gradients):
+def averaging(optimizer, decay):
+    """Lets an optimizer keep, and returns, moving averages of what it updates (of late common, Yazici et al. 2019)."""
+    averages, apply_gradients = tf.train.ExponentialMovingAverage(decay), optimizer.apply_gradients
+    def apply_and_average(gradients, **options):
         gradients = list(gradients)
-        update = self.optimizer.apply_gradients(gradients)
-        if not self.averages:
-            return update
-        with tf.control_dependencies([update]):
-            return self.averages.apply([variable for _, variable in gradients])
-
-    def average(self, variable):
-        return self.averages.average(variable) if self.averages else variable
+        with tf.control_dependencies([apply_gradients(gradients, **options)]):
+            return averages.apply([variable for _, variable in gradients])
+    optimizer.apply_gradients = apply_and_average
+    return averages
 
 
 class Run:
@@ -933,63 +897,62 @@ class Run:
     def __init__(self, folder, settings, data):
         self.folder, self.settings, self.data = folder, settings, data
         self.streams, self.states = make_streams(settings['seed']), {}  # states: the streams' at self.iteration
-        self.iteration, self.seconds = 0, 0.        # the next one; what training took so far
-        self.recent = []                            # losses since the last snapshot, arrays [n, 2]
-        self.best = dict(distance=math.inf)         # with --keep best: the nearest snapshot,
-        self.best_weights = {}                      # and its generator's variables by name
-        row_bytes = 4*settings['batch_size']*(len(data.names) + settings['noise_dim'])
+        self.dim, self.noise_dim = len(data.names), settings['noise_dim']
+        self.iteration, self.seconds, self.recent = 0, 0., []  # the next; of training; losses since a snapshot
+        self.best, self.best_weights = dict(distance=math.inf), {}  # with --keep best: the nearest snapshot; its G
+        self.pace, self.bar = CALL_SECONDS, None  # seconds an iteration takes, as far as is known; a progress bar
+        row_bytes = 4*settings['batch_size']*(self.dim + self.noise_dim)
         self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
-        self.pace = CALL_SECONDS                    # seconds an iteration takes, as far as is known
-        self.bar = None                             # a terminal's progress bar
         self.choose_inputs()
-
         tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
         self.optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
-        self.optimizers[0] = Averaging(self.optimizers[0], settings['average'])
-        self.networks = dict(network_options(settings, data), noise_dim=settings['noise_dim'])
-        self.gan = build_gan(*self.optimizers, settings['penalty'], **self.networks)
+        averages = averaging(self.optimizers[0], settings['average']) if settings['average'] else None
+        low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
+        self.networks = dict(hsize=settings['hidden'], dim=self.dim, low=low, high=high,
+                             **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
+        self.gan = build_gan(*self.optimizers, settings['penalty'], noise_dim=self.noise_dim, **self.networks)
         self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
         # What is delivered, and shown and measured before: the moving average of G's variables, or these themselves.
-        averages = {v.op.name: self.optimizers[0].average(v) for v in tf.trainable_variables('GAN/Generator')}
-        self.generator = {name: average.read_value() for name, average in averages.items()}
-        with tf.variable_scope('', custom_getter=lambda getter, name, **options: averages[name]):
-            samples = generator(self.gan.Z, reuse=True, **network_options(settings, data))
-        self.samples = data.transform.from_networks(samples)  # in the data's units, in double precision
-        self.cluster = read_cluster(settings['batch_size'])
-        self.sess = cluster_session(self.cluster) if self.cluster else tf.Session(
-            config=session_config(settings['hidden'], len(data.names)))
+        delivered = {v.op.name: averages.average(v) if averages else v for v in tf.trainable_variables('GAN/Generator')}
+        self.generator = {name: variable.read_value() for name, variable in delivered.items()}
+        with tf.variable_scope('', custom_getter=lambda getter, name, **options: delivered[name]):
+            self.samples = data.transform.from_networks(generator(self.gan.Z, reuse=True, **self.networks))
+        cluster = read_cluster(settings['batch_size'])
+        self.workers = cluster[0]['worker'] if cluster else []
+        if cluster:  # isolated, because a worker takes a function for an earlier chief's of the same name
+            self.sess = tf.Session(serve().target, config=tf.ConfigProto(isolate_session_state=True))
+        else:
+            self.sess = tf.Session(config=session_config(settings['hidden'], self.dim))
         in_thread(self.sess.run, tf.global_variables_initializer())  # waits for a cluster's workers
 
     def choose_inputs(self):
         """What stays the same through the snapshots: real rows X and noise Z to measure, a plane for D's map, a grid
         for G's mapping, the `distance` of samples to real rows with its `levels`, and what all pictures need."""
-        data, dim, noise_dim, streams = self.data, len(self.data.names), self.settings['noise_dim'], self.streams
-        sizes = (64, 64) if data.image else (10_000, PICTURE_ROWS)
+        data, streams, sizes = self.data, self.streams, (64, 64) if self.data.image else (10_000, PICTURE_ROWS)
         training, real = (data.sample(n, streams['picture']) for n in sizes)
         self.X = data.sample(MEASURED_ROWS, streams['measures'])
-        self.Z = sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
-        self.distance, self.levels = None, {}
+        self.Z = sample_Z(MEASURED_ROWS, self.noise_dim, streams['measures'])
+        self.distance, self.levels, kept = None, {}, {}
         if data.rows is None:
             self.distance = energy_distance_to(self.X)
             self.levels = dict(floor=np.mean([self.distance(part) for part in np.split(training, 5)]))
         elif data.kept is not None:
             self.X, rows = data.kept[:MEASURED_ROWS], data.rows[:MEASURED_ROWS]
-        if data.kept is not None and not data.image:  # that of pixels would say little
-            self.distance = energy_distance_to(self.X, data.rows.std(axis=0), unpaired=True)
-            shuffled = np.random.default_rng(0).permuted(rows, axis=0)
-            self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
-        margin = 0 if data.image else np.where(data.high > data.low, 0.15*(data.high - data.low),
-                                               np.maximum(1, 0.1*np.abs(data.high)))
+            if not data.image:  # the distance of pixels would say little
+                self.distance = energy_distance_to(self.X, data.rows.std(axis=0), unpaired=True)
+                shuffled, kept = np.random.default_rng(0).permuted(rows, axis=0), dict(kept=self.X)
+                self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
+        width = data.high - data.low
+        margin = 0 if data.image else np.where(width > 0, 0.15*width, np.maximum(1, 0.1*np.abs(data.high)))
         low, high = data.low - margin, data.high + margin
-        self.plane, self.grid = np.empty([0, dim]), np.empty([0, noise_dim])
-        if dim == 2:
+        self.plane, self.grid = np.empty([0, self.dim]), np.empty([0, self.noise_dim])
+        if self.dim == 2:
             self.plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
-            grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2)), -1)  # at 0 in further dimensions
-            self.grid = np.pad(grid.reshape(-1, grid.shape[-1]), [(0, 0), (0, max(0, noise_dim - 2))])
+            axes = [np.linspace(-1, 1, 33)]*min(self.noise_dim, 2)
+            grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, len(axes))
+            self.grid = np.pad(grid, [(0, 0), (0, self.noise_dim - len(axes))])  # at 0 in further dimensions
         self.shown = dict(training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
-                          image=data.image or [], noise=self.grid[:, :2], **self.levels)
-        if data.kept is not None and not data.image:
-            self.shown['kept'] = self.X
+                          image=data.image or [], noise=self.grid[:, :2], **self.levels, **kept)
 
     def train(self):
         """The training loop, from where the run stands to its end, with its log, its snapshots and its checkpoints."""
@@ -1001,15 +964,16 @@ class Run:
             while self.iteration < self.settings['iterations']:
                 iteration, (X_batches, Z_batches, states) = self.iteration, batches.result()
                 batches = beside.submit(self.draw, iteration + len(X_batches))
-                calling = time.perf_counter()
+                calling, seen = time.perf_counter(), None
                 if iteration % every:
-                    losses, seen = train_block(X_batches, Z_batches), None
+                    losses = train_block(X_batches, Z_batches)
                     self.pace = (time.perf_counter() - calling)/len(losses)
                 else:
                     losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
-                if not (np.abs(losses) < LARGEST_LOSS).all():
-                    k = int(np.argmin((np.abs(losses) < LARGEST_LOSS).all(axis=1)))
-                    raise diverged(f'iteration {iteration + k}: a loss', self.settings)
+                fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)
+                if not fine.all():
+                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss '
+                                  + DIVERGED % self.settings['learning_rate'])
                 self.recent.append(losses)
                 if seen:
                     measuring.result()
@@ -1025,42 +989,36 @@ class Run:
                     next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
 
     def draw(self, iteration):
-        """The batches of a call, from this iteration on: real ones [n, batch_size, dim], noise [n, batch_size,
-        noise_dim], and the streams' states after drawing them. A snapshot's iteration goes alone."""
-        settings, widths = self.settings, (len(self.data.names), self.settings['noise_dim'])
-        n = min(-iteration % settings['snapshot_every'] or 1, settings['iterations'] - iteration, self.length,
+        """The batches X [n, batch_size, dim], Z [n, batch_size, noise_dim] of a call, and the streams' states after."""
+        batch_size, every = self.settings['batch_size'], self.settings['snapshot_every']  # whose iteration goes alone
+        n = min(-iteration % every or 1, self.settings['iterations'] - iteration, self.length,
                 max(1, int(CALL_SECONDS/self.pace)))
-        X, Z = (np.empty([n*settings['batch_size'], width], np.float32) for width in widths)
+        X, Z = (np.empty([n*batch_size, width], np.float32) for width in (self.dim, self.noise_dim))
         for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
             X[i:i + 4096] = self.data.inputs(len(X[i:i + 4096]), self.streams['real'])
-            Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), settings['noise_dim'], self.streams['noise'])
+            Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), self.noise_dim, self.streams['noise'])
         states = {use: stream.bit_generator.state for use, stream in self.streams.items()}
-        return *(rows.reshape(n, -1, width) for rows, width in zip((X, Z), widths)), states
+        return X.reshape(n, -1, self.dim), Z.reshape(n, -1, self.noise_dim), states
 
     def block_trainer(self):
-        """The function (X_batches, Z_batches) -> losses [n, 2] that trains iterations between snapshots: the compiled
-        loop, or the tutorial's own way under --step-by-step."""
+        """The function (X_batches, Z_batches) -> losses [n, 2] that trains from one snapshot to the next."""
         settings, steps = self.settings, (self.settings['d_steps'], self.settings['g_steps'])
         if settings['step_by_step']:
             return lambda X_batches, Z_batches: np.array([train_iteration(self.sess, self.gan, *batches, *steps)[:2]
                                                           for batches in zip(X_batches, Z_batches)], float)
-        workers = len(self.cluster.jobs['worker']) if self.cluster else 0
-        compute = functools.partial(worker_gradients, workers) if workers else loss_and_gradients
+        compute = functools.partial(worker_gradients, len(self.workers)) if self.workers else loss_and_gradients
         run_loop = functools.partial(build_loop(
-            *self.optimizers, self.length, settings['batch_size'], *steps, jit_compile=not workers, compute=compute,
-            penalty=settings['penalty'], **self.networks), self.sess)
-        if workers:
+            *self.optimizers, self.length, settings['batch_size'], *steps, jit_compile=not self.workers,
+            compute=compute, penalty=settings['penalty'], noise_dim=self.noise_dim, **self.networks), self.sess)
+        if self.workers:
             return functools.partial(in_thread, run_loop, seconds=TIMEOUT)
         with silence():
             run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
         return run_loop
 
     def snapshot(self, X_batch, Z_batch):
-        """An iteration step by step, with what its pictures and measures are made from.
-
-        Returns the losses [1, 2], and for `keep_snapshot` the arrays of its file, mean D(x) on real and on generated
-        samples, generated samples [n, dim] to measure, and with --keep best the generator's weights.
-        """
+        """An iteration step by step. Returns its losses [1, 2], and for `keep_snapshot` the arrays of its file, mean
+        D(x) on real and on generated samples, samples [n, dim] to measure, and with --keep best G's weights."""
         sess, gan, settings, n = self.sess, self.gan, self.settings, len(self.X)
         feed = {gan.X: X_batch, gan.Z: Z_batch}
         dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
@@ -1079,17 +1037,16 @@ class Run:
 
     @np.errstate(all='ignore')  # each thread has its own
     def keep_snapshot(self, iteration, losses, arrays, answers, samples, weights):
-        """Writes a snapshot's file, its row of metrics.csv and TensorBoard's, and remembers its generator if it is the
-        best so far. losses: [n, 2] since the last snapshot."""
+        """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since the last snapshot."""
         write_file(self.folder/(SNAPSHOT % iteration), **arrays)
         measured = sample_measures(samples, self.data, self.distance)
         row = metrics_row(iteration, losses, answers, arrays['features'], measured)
         append_lines(self.folder/'metrics.csv', ','.join(row),
                      [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
         write_event(self.events, step=iteration, summary=tf.Summary(value=[
-            tf.Summary.Value(tag=name, simple_value=value) for name, value in [*row.items()][1:] if value is not None]))
-        distance = measured['neighbours_samples'] if self.data.image and self.data.kept is not None else measured[
-            'energy_distance']
+            tf.Summary.Value(tag=name, simple_value=x) for name, x in [*row.items()][1:] if x is not None]))
+        distances = measured['energy_distance'], measured.get('neighbours_samples')  # the latter for images
+        distance = next((x for x in distances if x is not None), None)
         if weights and distance is not None and distance <= self.best['distance']:
             self.best, self.best_weights = dict(iteration=iteration, distance=distance), weights
 
@@ -1101,32 +1058,30 @@ class Run:
         for row in rows:
             if row[0] % self.settings['print_every'] == 0:
                 say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, self.bar)
+        on_terminal = getattr(sys.stdout, 'isatty', bool)() and os.environ.get('TERM') != 'dumb'
         if self.bar:
             self.bar.add(len(rows))
-        elif self.bar is None and self.iteration % self.settings['snapshot_every'] and on_terminal():
-            try:  # now, for a first block has shown the pace
+        elif self.bar is None and on_terminal and self.iteration % self.settings['snapshot_every']:
+            self.bar = False  # where Keras cannot be loaded; else from now on, for a first block has shown the pace
+            with contextlib.suppress(ImportError, ValueError, AttributeError):
                 left = self.settings['iterations'] - rows[-1][0] - 1
                 self.bar = tf.keras.utils.Progbar(left, unit_name='iteration')
-            except (ImportError, ValueError, AttributeError):  # where Keras cannot be loaded, training goes on
-                self.bar = False
 
     def save(self):
         """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
         weights = self.sess.run(self.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
-            raise diverged(f'iteration {self.iteration}: a weight', self.settings)
+            raise Failure(f'iteration {self.iteration}: a weight ' + DIVERGED % self.settings['learning_rate'])
         state = dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds, best=self.best, streams=self.states)
         write_file(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
-                     recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
-                     **{f'best/{name}': value for name, value in self.best_weights.items()})
+                   recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
+                   **{f'best/{name}': value for name, value in self.best_weights.items()})
 
     def restore(self):
-        """Goes back to the checkpoint, or to the beginning where there was none yet, and cuts both logs there. Raises
-        Failure, and changes no file, where these do not belong together."""
-        path, ends = self.folder/'checkpoint.npz', {}
-        arrays = read_file(path)
+        """Back to the checkpoint, if any, with the logs cut there; Failure, before any change, where they mismatch."""
+        path, ends = self.folder/'checkpoint.npz', {}  # log -> bytes to keep
         with reading(path):
-            if arrays:
+            if arrays := read_file(path):
                 state = json.loads(arrays.pop('state').tobytes())
                 if state.pop('format') != FORMAT:
                     raise Failure(f'{path} is of another version of this program, whose format is not {FORMAT}')
@@ -1134,14 +1089,15 @@ class Run:
                     self.streams[use].bit_generator.state = position
                 self.best_weights = {name[5:]: arrays.pop(name) for name in [*arrays] if name.startswith('best/')}
                 self.recent = [arrays.pop('recent')]
-                set_weights(self.sess, arrays)
+                for v in tf.global_variables():
+                    v.load(arrays[v.op.name], self.sess)
                 vars(self).update(state)
         for name, every in ('loss_logs.csv', 'log_every'), ('metrics.csv', 'snapshot_every'):
-            lines = math.ceil(self.iteration/self.settings[every])  # below the header
-            with reading(self.folder/name), open(self.folder/name, 'rb' if lines else 'ab+') as file:
-                if lines and not all(file.readline().endswith(b'\n') for _ in range(lines + 1)):
+            path, lines = self.folder/name, math.ceil(self.iteration/self.settings[every]) + (self.iteration > 0)
+            with reading(path), open(path, 'rb' if lines else 'wb') as file:
+                if not all(file.readline().endswith(b'\n') for _ in range(lines)):
                     raise ValueError('it is shorter than it was')
-                ends[self.folder/name] = file.tell() if lines else 0
+                ends[path] = file.tell()
         for path, end in ends.items():
             os.truncate(path, end)
         remove(self.folder/'summary.json')
@@ -1149,39 +1105,32 @@ class Run:
         say(f'Going on from iteration {self.iteration}.' if arrays else 'Nothing was saved: starting from iteration 0.')
 
     def finish(self):
-        """Delivers the generator with its samples, writes the summary and returns it, with the samples."""
-        save_model(self.folder, self.settings, self.data, self.best_weights or self.sess.run(self.generator))
-        samples = write_samples(self.folder, self.settings, FINAL_ROWS)
+        """Writes the generator, from noise to the data's units, its samples and the summary; returns the last two."""
+        settings, data, weights = self.settings, self.data, self.best_weights or self.sess.run(self.generator)
+        with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], self.dim)) as sess:
+            tf.set_random_seed(0)  # nothing is drawn, but where the user wants determinism TensorFlow asks for a seed
+            Z = tf.placeholder(tf.float32, [None, self.noise_dim])
+            samples = data.transform.from_networks(generator(Z, **self.networks))
+            for v in tf.global_variables():
+                v.load(weights[v.op.name], sess)
+            with replacing(self.folder/'saved_model') as new:
+                tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
+        samples = write_samples(self.folder, settings, FINAL_ROWS)
         header, rows = read_file(self.folder/'metrics.csv')
-        columns = dict(zip(header, rows.T))
-        final = sample_measures(samples[:MEASURED_ROWS], self.data, self.distance)
-        final.update(self.levels if self.data.kept is not None else {})
+        columns, n_kept = dict(zip(header, rows.T)), 0 if data.kept is None else len(data.kept)
+        final = sample_measures(samples[:MEASURED_ROWS], data, self.distance) | (self.levels if n_kept else {})
         claims = check_claims(columns, final)
         summary = dict(
-            claims=claims, final=final, settings=self.settings,
-            verdict=verdict(final, 0 if self.data.kept is None else len(self.data.kept)),
-            advice=advice(self.settings, columns) if claims['samples_follow']['holds'] is False else None,
-            seconds=dict(training=self.seconds),
-            versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__),
-            delivered_iteration=self.best.get('iteration', self.iteration - 1))
+            claims=claims, final=final, settings=settings, verdict=verdict(final, n_kept),
+            advice=advice(settings, columns) if claims['samples_follow']['holds'] is False else None,
+            seconds=dict(training=self.seconds), delivered_iteration=self.best.get('iteration', self.iteration - 1),
+            versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__))
         write_file(self.folder/'summary.json', **summary)
         return dict(summary, samples=samples)
 
 
-def save_model(folder, settings, data, weights):
-    """Leaves the generator of these weights as a SavedModel, from noise to samples in the data's units."""
-    with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(data.names))) as sess:
-        tf.set_random_seed(0)  # nothing is drawn, but where the user wants determinism TensorFlow asks for a seed
-        Z = tf.placeholder(tf.float32, [None, settings['noise_dim']])
-        samples = data.transform.from_networks(generator(Z, **network_options(settings, data)))
-        set_weights(sess, weights)
-        with replacing(folder/'saved_model') as new:
-            tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
-
-
 def write_samples(folder, settings, n):
-    """Writes n samples of the folder's SavedModel, in bounded memory, the first the same for every n. Returns the last
-    block of at most FINAL_ROWS rows."""
+    """Writes n samples of the folder's SavedModel, the first the same for every n; returns the last block of them."""
     rng, shown = make_streams(settings['seed'])['final'], read_file(folder/'snapshots/data.npz')
     names, formats = shown['names'].tolist(), shown['formats'].tolist()
     with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(names))) as sess:
@@ -1196,22 +1145,20 @@ def write_samples(folder, settings, n):
 
 
 def write_event(writer, **event):
-    """One of TensorBoard's events, at once: tf.summary.FileWriter would write in a thread of its own, whose errors come
-    late and with a traceback."""
+    """Writes one of TensorBoard's events at once: the errors of tf.summary.FileWriter's thread come late."""
     writer.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
     writer.flush()
 
 
 def train_run(folder, settings, data, resuming=False):
-    """Trains, from the folder's checkpoint where resuming, and leaves the run's files. Returns the summary, with the
-    samples."""
+    """Trains, from the checkpoint where resuming, and leaves the run's files. Returns the summary, with samples."""
     if not resuming:
         discard(folder)
         write_file(folder/'settings.json', **settings)
     try:
         with tf.Graph().as_default(), contextlib.ExitStack() as stack:
             run = Run(folder, settings, data)
-            if not run.cluster:  # closing would wait for lost workers
+            if not run.workers:  # closing would wait for lost workers
                 stack.callback(run.sess.close)
             describe(run)
             if resuming:
@@ -1236,63 +1183,45 @@ def train_run(folder, settings, data, resuming=False):
     return summary
 
 
-# ------------------------------------------------------------------------------------------ the drawing process
+# -------------------------------------------------------------------------------- processes beside this one
 
 @contextlib.contextmanager
 def drawing_process(folder):
     """`plotting.py` as a process beside the run. It draws what it finds until its stdin ends, then the rest."""
-    script = Path(__file__).resolve().with_name('plotting.py')
-    arguments = map(str, (sys.executable, script, folder, '--follow', os.getpid()))
-    with subprocess.Popen([*arguments], stdin=subprocess.PIPE, start_new_session=True) as drawing:
-        failure = None
+    arguments = Path(__file__).resolve().with_name('plotting.py'), folder, '--follow', os.getpid()
+    command = [sys.executable, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as drawing:
         try:
             try:
                 yield drawing
-            except Failure as error:  # what led up to it is worth seeing
-                failure = error
-            drawing.stdin.close()
-            drawing.wait()
+            except Failure:  # what led up to it is worth seeing
+                drawing.communicate()
+                raise
+            drawing.communicate()  # ends its stdin, and waits
         except BaseException:
             drawing.terminate()
             drawing.wait()  # at an interrupt Popen itself waits for a quarter of a second only
             raise
-    if failure:
-        raise failure
-
-
-# --------------------------------------------------------------------------------------- more than one machine
-
-TIMEOUT = 60  # seconds that workers have for a block of iterations
-
-
-class Cluster(NamedTuple):
-    """What TF_CONFIG says: addresses HOST:PORT of each job, 'chief' and 'worker', and this process's place there."""
-    jobs: dict
-    task: str
-    index: int
 
 
 def read_cluster(batch_size=None):
-    """The `Cluster` of TF_CONFIG, None without workers. Raises UsageError where it is malformed or the batch uneven."""
-    text = os.environ.get('TF_CONFIG') or '{}'
-    try:
+    """What TF_CONFIG says: HOST:PORT of each 'chief' and 'worker', this process's job, its index there; None without
+    workers. Raises UsageError where it is malformed or the batch uneven."""
+    text, config = os.environ.get('TF_CONFIG') or '{}', None
+    with contextlib.suppress(ValueError):
         config = json.loads(text)
-    except ValueError:
-        config = None
-    jobs, task = (config.get(name, {}) if isinstance(config, dict) else None for name in ('cluster', 'task'))
-    if isinstance(jobs, dict) and not jobs.get('worker'):
+    cluster = config.get('cluster', {}) if isinstance(config, dict) else None
+    if isinstance(cluster, dict) and not cluster.get('worker'):
         return None
-    if isinstance(jobs, dict) and isinstance(task, dict):
-        jobs = {job: jobs.get(job) for job in ('chief', 'worker')}
-        well_formed = all(isinstance(hosts, list) and all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in hosts)
-                          for hosts in jobs.values()) and len(jobs['chief']) == 1
-        kind, index = task.get('type'), task.get('index', 0)
-        if well_formed and kind in ['chief', 'worker'] and index in range(len(jobs[kind])):
-            n = len(jobs['worker'])
-            if batch_size and batch_size % n:
-                raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
-                                 f'{max(1, round(batch_size/n))*n}')
-            return Cluster(jobs, kind, index)
+    match config:
+        case {'cluster': {'chief': [chief], 'worker': [*workers]}, 'task': {'type': 'chief' | 'worker' as job, **task}}:
+            jobs, n, index = dict(chief=[chief], worker=workers), len(workers), task.get('index', 0)
+            addresses = all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in (chief, *workers))
+            if addresses and index in range(len(jobs[job])):
+                if batch_size and batch_size % n:
+                    raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
+                                     f'{max(1, round(batch_size/n))*n}')
+                return jobs, job, index
     raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, each '
                      'HOST:PORT, and a task of it; correct it, or unset it')
 
@@ -1313,29 +1242,21 @@ def serve():
         with silence():
             while True:  # in Server.join no signal is answered, in one long sleep none that another thread took
                 time.sleep(1)
+    say(f'Waiting     for the workers {", ".join(jobs["worker"])}')
     return server
 
 
 def in_thread(function, *arguments, seconds=None):
-    """Calls a function in a thread of its own, while this one answers signals: inside of TensorFlow Python answers
-    none. Raises Failure where it takes longer than so many seconds."""
+    """Calls a function beside this thread, which can answer signals; Failure if it takes more than these seconds."""
     try:
         return multiprocessing.pool.ThreadPool(1).apply_async(function, arguments).get(seconds)
     except multiprocessing.TimeoutError:
         raise Failure(f'no answer from a worker for {seconds} seconds; start it again, then --resume') from None
 
 
-def cluster_session(cluster):
-    """The chief's session on a cluster, for whose workers it waits."""
-    say(f'Waiting     for the workers {", ".join(cluster.jobs["worker"])}')
-    # isolated, because a worker takes a function for an earlier chief's of the same name
-    return tf.Session(serve().target, config=tf.ConfigProto(isolate_session_state=True))
-
-
 def worker_gradients(n, network, variables, X, Z, **options):
     """`loss_and_gradients`, computed by n workers, compiled, each on a share of the batch, and averaged."""
     values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
-
     @functools.partial(tf.function, jit_compile=True, autograph=False)
     def of_share(values, X, Z):
         with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
@@ -1347,18 +1268,16 @@ def worker_gradients(n, network, variables, X, Z, **options):
     return [tf.add_n(same)/n for same in zip(*results)]
 
 
-# ----------------------------------------------------------------------------------------- starting and going on
+# ---------------------------------------------------------------- starting and going on, and what is printed
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
-CHANGEABLE = 'iterations', 'pictures', 'print_every', 'data'  # on resuming; iterations may only grow
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
 def run_command(argv, array=None):
-    """Runs the command with these arguments; `array` stands in for a file of --data. Returns the summary, with samples
-    if it trained."""
+    """Runs the command; `array` stands in for a file of --data. Returns the summary, with samples if it trained."""
     options, cluster = parse(argv), read_cluster()
-    if cluster and cluster.task == 'worker':
+    if cluster and cluster[1] == 'worker':
         return serve()
     folder = Path(options['output'])
     if options['resume'] or options['sample']:
@@ -1367,10 +1286,8 @@ def run_command(argv, array=None):
     suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
               else dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1])))  # the user's flags win over them
     settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
-    settings.update(fingerprint=fingerprint(rows),
-                    suited=sorted(name for name, value in suited.items() if settings[name] == value))
-    if array is None and options['data'] not in BUILT_IN:
-        settings['data'] = str(Path(options['data']).resolve())
+    chosen = sorted(name for name in suited if settings[name] == suited[name])
+    settings.update(fingerprint=fingerprint(rows), suited=chosen)
     read_cluster(settings['batch_size'])  # raises where they do not fit
     data = make_data(settings, rows, names, image)
     try:
@@ -1392,27 +1309,25 @@ def fingerprint(rows):
 def check_folder(folder, overwrite):
     """Raises UsageError where a new run in this folder would destroy an unfinished run, or files of the user's."""
     present = {path.name for path in folder.iterdir()}
+    ours = present & {'settings.json', 'checkpoint', *(name.split('/')[0] for name in WRITTEN)}
     try:
         holds_run = 'settings.json' in present and 'fingerprint' in read_file(folder/'settings.json')
     except Failure:
         holds_run = True  # a damaged one
-    ours = {'settings.json', 'checkpoint', *(name.split('/')[0] for name in WRITTEN)}
-    if not holds_run and ours & present:
-        raise UsageError(f'argument --output: {folder/min(ours & present)} is not of a run, and a run would write '
-                         'there; give another --output')
+    if ours and not holds_run:
+        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would write there; give '
+                         'another --output')
     if holds_run and 'summary.json' in present:
         say(f'Replacing the finished run in {folder}.')
     elif holds_run and not overwrite:
-        raise UsageError(f'argument --output: {folder} holds an unfinished run; go on with it by --resume '
-                         'or discard it by --overwrite')
+        raise UsageError(f'argument --output: {folder} holds an unfinished run; --resume it, or --overwrite it')
 
 
 def go_on(folder, argv, array):
-    """--resume goes on with the folder's run, also a finished one that is to be longer or have more pictures; --sample
-    writes samples of it, without training and without the user's data. Returns the summary."""
-    options = parse(argv)
-    flag, n = '--sample' if options['sample'] else '--resume', options['sample']
+    """--resume, also of a finished run that is to be longer or have more pictures, or --sample. Returns the summary."""
+    options, n = parse(argv), parse(argv)['sample']
     if not (folder/'settings.json').exists():
+        flag = '--sample' if n else '--resume'
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
     with locked(folder):
         recorded, summary = read_file(folder/'settings.json'), read_file(folder/'summary.json')
@@ -1422,7 +1337,7 @@ def go_on(folder, argv, array):
         flags = parse(argv, **recorded)
         settings = {name: flags[name] for name in recorded}
         for name, value in recorded.items():
-            fixed = n or name not in CHANGEABLE or name == 'data' and not recorded['fingerprint']
+            fixed = n or name not in ('iterations', 'pictures', 'print_every', *['data']*bool(recorded['fingerprint']))
             if settings[name] != value and (fixed or name == 'iterations' and settings[name] < value):
                 raise UsageError(f'argument --{name.replace("_", "-")}: {settings[name]} contradicts {value} of the '
                                  f'run in {folder}; leave it out, or give another --output')
@@ -1430,30 +1345,19 @@ def go_on(folder, argv, array):
             raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
         if n:
             write_samples(folder, settings, n)
-            say(f'{n} samples of the generator of iteration {summary["delivered_iteration"]} are in '
-                f'{folder/"generated_samples.csv"}')
-            return None
+            return say(f'{n} samples of the generator of iteration {summary["delivered_iteration"]} are in '
+                       f'{folder/"generated_samples.csv"}')
         if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
             say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
             return summary
-        if settings['data'] != recorded['data']:
-            settings['data'] = str(Path(settings['data']).resolve())
         rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
         if fingerprint(rows) != settings['fingerprint']:
             raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
         return train_run(folder, settings, make_data(settings, rows, names, image), resuming=True)
 
 
-# ----------------------------------------------------------------------------------------------- what is printed
-
-def on_terminal():
-    """Does stdout go to a terminal that can show a progress bar?"""
-    return getattr(sys.stdout, 'isatty', bool)() and os.environ.get('TERM') != 'dumb'
-
-
 def say(line, bar=None, file=None):
-    """Prints a line, in place of the progress bar; ? for letters that a terminal lacks; where nobody reads any more (a
-    closed pipe), to nowhere."""
+    """Prints a line in place of the progress bar, ? for letters that a terminal lacks; to nowhere if a pipe closed."""
     file = file or sys.stdout
     encoding = getattr(file, 'encoding', None) or 'utf-8'
     try:
@@ -1465,40 +1369,39 @@ def say(line, bar=None, file=None):
 def describe(run):
     """Prints what runs: the settings that were chosen for such data, then the others."""
     settings, data = run.settings, run.data
-    rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, ' + (
-        'too few to keep any back: quality cannot be judged, the last generator is delivered' if data.kept is None else
-        f'{len(data.kept)} kept back to judge by')
-    say(f'Data        {settings["data"]}, {len(data.names)} columns{rows}')
-    G, D = (sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}')) for name in
-            ('Generator', 'Discriminator'))
-    say(f'Networks    generator of {G} parameters, discriminator of {D}')
-    flags = {name: ' '.join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()
-             if name not in ('data', 'columns', 'fingerprint', 'suited') and value not in (None, False)}
-    for title, names in ('For such data', settings['suited']), ('Settings', flags.keys() - settings['suited']):
-        if names:
-            listed = ', '.join(f'{name.replace("_", "-")} {flags[name]}' for name in flags if name in names)
-            say(f'{title:<14}{listed}')
-    if settings['pictures'] == 'all' and len(data.names) != 2:
-        say('Pictures    without decision and mapping, which need data of two columns')
-    say(f'Output      {run.folder}')
+    kept = 'too few to have any' if data.kept is None else len(data.kept)
+    rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
+    G, D = (sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
+            for name in ('Generator', 'Discriminator'))
+    values = {name: ' '.join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()
+              if name not in ('data', 'columns', 'fingerprint', 'suited') and value not in (None, False)}
+    suited, others = (', '.join(f'{name.replace("_", "-")} {value}' for name, value in values.items()
+                                if (name in settings['suited']) == chosen) for chosen in (True, False))
+    unmapped = settings['pictures'] == 'all' and run.dim != 2
+    for title, line in (('Data', f'{settings["data"]}, {run.dim} columns{rows}'),
+                        ('Networks', f'generator of {G} parameters, discriminator of {D}'),
+                        ('For such data', suited), ('Settings', others),
+                        ('Pictures', 'without decision and mapping, which need data of two columns'*unmapped),
+                        ('Output', run.folder)):
+        if line:
+            say(f'{title:<11} {line}')
 
 
 def report(folder, summary, drawing):
     """Prints what came out and where it is."""
     final = ', '.join(f'{name.replace("_", " ")} {x:.4g}' for name, x in summary['final'].items() if x is not None)
-    if final:
-        say(f'Samples     {final} (generator of iteration {summary["delivered_iteration"]})')
-    say(f'Training    {summary["seconds"]["training"]:.1f} s')
+    lines = [('Samples', final and f'{final} (generator of iteration {summary["delivered_iteration"]})'),
+             ('Training', f'{summary["seconds"]["training"]:.1f} s')]
     for claim in summary['claims'].values():
         figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
-        holds = {True: 'holds', False: 'not so', None: 'undefined'}[claim['holds']]
-        say(f'{holds:<12}{claim["claim"]} ({claim.get("finding", figures)})')
-    for title, sentence in ('Verdict', summary['verdict']), ('Try', summary['advice']):
-        if sentence:
-            say(f'{title:<12}{sentence}')
-    if drawing:
-        say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
+        lines.append(({True: 'holds', False: 'not so', None: 'undefined'}[claim['holds']],
+                      f'{claim["claim"]} ({claim.get("finding", figures)})'))
+    lines += [('Verdict', summary['verdict']), ('Try', summary['advice']), ('Pictures', drawing and (
+        f'are in {folder}; open {folder/"index.html"} in a browser to see them together'))]
+    for title, line in lines:
+        if line:
+            say(f'{title:<11} {line}')
     if drawing and drawing.returncode:
         say(f'Some pictures are missing; draw them by: python plotting.py {shlex.quote(str(folder))}', file=sys.stderr)
 
@@ -1523,42 +1426,36 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
     'data': [
         ('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
          f'{", ".join(TABLES + ARRAYS)}', dict(metavar='NAME or FILE')),
-        ('--columns', None, 'which of your table to learn, by name or number from 1',
-         dict(nargs='+', metavar='NAME', type=str.strip)),
+        ('--columns', None, 'of your table, by name or number from 1', dict(nargs='+', metavar='NAME', type=str.strip)),
         ('--scale', 100., 'width of the x range of the curves', number(float, 1e-6, 1e6, 'WIDTH')),
-        ('--normalize', None, 'what the networks see: standard, columns of zero mean and unit deviation; quantile, '
-         'each a standard normal through its own distribution function; all data but quadratic switch it on',
-         dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
+        ('--normalize', None, 'standard: columns of zero mean and unit deviation; quantile: each a standard normal; '
+         'all data but quadratic switch it on', dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
         ('--no-normalize', None, 'data as they are', dict(action='store_const', const=None, dest='normalize'))],
     'networks': [
         ('--hidden', [16, 16], 'units of each hidden layer, in both networks', dict(WIDTH, nargs='+')),
         ('--activation', 'leaky_relu', 'of the hidden layers', dict(choices=ACTIVATIONS)),
         ('--layer', 'dense', 'kind of hidden layer', dict(choices=LAYERS)),
-        ('--output-mapping', 'linear', "of the generator's last layer; others are onto the data's range",
-         dict(choices=OUTPUT_MAPPINGS)),
+        ('--output-mapping', 'linear', "of G's last layer, or onto the data's range", dict(choices=OUTPUT_MAPPINGS)),
         ('--noise-dim', 2, 'width of the noise Z', WIDTH)],
     'training': [
-        ('--iterations', 100001, 'how often both networks are updated; one more than a multiple of --snapshot-every '
-         'gives the last a snapshot too', EVERY),
+        ('--iterations', 100001, 'of training; 1 + a multiple of --snapshot-every ends with a snapshot', EVERY),
         ('--batch-size', 256, 'real samples, and noise vectors, in an iteration', number(int, 1, 10**5)),
         ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
         ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
         ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
-        ('--average', 0., "decay of a moving average of the generator's weights, which is then delivered; 0: none",
-         number(float, 0, 0.999999, 'DECAY')),
+        ('--average', 0., "decay of an average of G's weights, then delivered", number(float, 0, 0.999999, 'DECAY')),
         ('--penalty', 0., 'R1 gradient penalty of the discriminator', number(float, 0, 1e6, 'GAMMA')),
-        ('--keep', 'last', 'the generator that a run delivers: of its last iteration, or of its best snapshot, whose '
-         'samples are nearest to real ones', dict(choices=('last', 'best'))),
+        ('--keep', 'last', 'deliver the last generator, or that nearest to real rows', dict(choices=('last', 'best'))),
         ('--seed', 0, 'fixes everything random', number(int, 0, 2**32 - 1)),
         ('--step-by-step', False, 'train as the tutorial does, one sess.run a step', SWITCH)],
-    'what is reported': [
+    'what is written': [
+        ('--output', 'outputs', 'where to: a folder', dict(metavar='DIR')),
         ('--log-every', 10, 'iterations between rows of the loss log', EVERY),
         ('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', EVERY),
         ('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', EVERY),
         ('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
          "generator's mapping; none: no page either", dict(choices=('article', 'all', 'none')))],
-    'the output folder': [('--output', 'outputs', 'where a run writes', dict(metavar='DIR'))],
-    'what to do with the run in it, one of': [
+    'what to do with the run in that folder, one of': [
         ('--resume', False, 'go on with it', SWITCH),
         ('--overwrite', False, 'discard it, though it is unfinished', SWITCH),
         ('--sample', None, 'write N samples of its generator, without training', number(int, 1, 10**7))],
@@ -1577,35 +1474,38 @@ def parse(argv, **suited):
         section = section.add_mutually_exclusive_group() if title.endswith('one of') else section
         for name, default, meaning, arguments in flags:
             shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            section.add_argument(name, default=default, **arguments, help=meaning + (
-                '' if default is None or default is False else f' (default: {shown})'))
+            shown = '' if default is None or default is False else f' (default: {shown})'
+            section.add_argument(name, default=default, help=meaning + shown, **arguments)
     parser.set_defaults(**suited)
     options = vars(parser.parse_args(argv))
-    data, builtin = f'--data {options["data"]}', DISTRIBUTIONS.get(options['data'])
-    maxout = options['layer'] == 'maxout' and options['activation'] != parser.get_default('activation')
-    for one, other, clash in (('--columns', data, options['columns'] and options['data'] in BUILT_IN),
-                              ('--scale', data, options['scale'] != 100 and not (builtin and builtin.scaled)),
-                              ('--activation', '--layer maxout', maxout)):
-        if clash:
-            raise UsageError(f'argument {one}: has no meaning beside {other}; leave one of them out')
+    data, scaled = options['data'], [name for name, distribution in DISTRIBUTIONS.items() if distribution.scaled]
+    for one, other, given, meant in (
+            ('columns', f'--data {data}', options['columns'], data not in BUILT_IN),
+            ('scale', f'--data {data}', options['scale'] != 100, data in scaled),
+            ('activation', '--layer maxout', options['activation'] != parser.get_default('activation'),
+             options['layer'] != 'maxout')):
+        if given and not meant:
+            raise UsageError(f'argument --{one}: has no meaning beside {other}; leave one of them out')
     for name in 'data', 'output':
         options[name] = os.path.expanduser(options[name])
         if not options[name].strip() or name == 'output' and re.search(r"[\ud800-\udfff]", options[name]):  # no UTF-8
             raise UsageError(f'argument --{name}: {options[name]!r} is no name that can be written; give another')
+    if options['data'] not in BUILT_IN and os.path.exists(options['data']):
+        options['data'] = os.path.realpath(options['data'])
     return options
 
 
 def train(**flags):
-    """Runs what the command runs, from a notebook or another program: train(iterations=2001, output='demo').
+    """Runs the command from a notebook or another program: train(iterations=2001, output='demo').
 
     Each flag by its name with underscores: lists for several values, True and False for switches; `data` may also be
-    an array [n, dim], or of images, or what NumPy makes one of: a list of rows, a data frame. Returns what summary.json
-    holds and, where it trained, `samples` [10000, dim], the rows of generated_samples.csv in the data's units; None
-    with `sample=N`, which only writes the file. Raises UsageError (a ValueError) where the command would exit with 2,
-    Failure or OSError where with 1.
+    what NumPy makes an array of, [n, dim] or images. Returns what summary.json holds and, where it trained, `samples`
+    [10000, dim] in the data's units; None with `sample=N`. Raises UsageError (a ValueError) where the command would
+    exit with 2, Failure or OSError where with 1.
     """
     array, argv, known = None, [], [*parse([])]
     for name, value in flags.items():
+        flag = '--' + name.replace('_', '-')
         if name not in known:
             near = difflib.get_close_matches(name, known, 1) or known
             raise UsageError(f'train() has no argument {name!r}; did you mean {" or ".join(near)}?')
@@ -1614,22 +1514,10 @@ def train(**flags):
         if name == 'normalize' and value is False:
             argv.append('--no-normalize')
         elif isinstance(value, (list, tuple, np.ndarray)):
-            argv += ['--' + name.replace('_', '-'), *(f' {each}' for each in value)]  # a space, for it may begin with -
+            argv += [flag, *(f' {each}' for each in value)]  # a space, for it may begin with -
         elif value is not False and value is not None:
-            argv.append('--' + name.replace('_', '-') + ('' if value is True else f'={value}'))
+            argv.append(flag if value is True else f'{flag}={value}')
     return run_command(argv, array)
-
-
-def explain(error):
-    """The exit status, and the line for stderr, of an error that ends the command; None of a fault of the program's."""
-    if isinstance(error, OSError):
-        cure = 'set TMPDIR to a folder to write to' if 'temporary' in str(error) else 'see to it, then --resume'
-        return 1, f'{error.filename}: '*bool(error.filename) + f'{error.strerror or error}; {cure}'
-    for kind, status, line in (
-            (UsageError, 2, f'error: {error}'), (Failure, 1, str(error)), (ImportError, 1, f'{error}; {INSTALL}'),
-            (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')):
-        if isinstance(error, kind):
-            return status, line
 
 
 def main(argv=None):
@@ -1638,7 +1526,6 @@ def main(argv=None):
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
     argv, signals = sys.argv[1:] if argv is None else argv, []
-
     def interrupted(number, frame):
         signals.append(number)
         signal.alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
@@ -1648,16 +1535,21 @@ def main(argv=None):
         run_command(argv)
         return 0
     except BaseException as error:
-        if not signals and not explain(error):
-            raise
-        status, line = explain(error) or (1, '')
+        name, reason = getattr(error, 'filename', None), getattr(error, 'strerror', None) or error
+        cure = 'set TMPDIR to a folder to write to' if 'temporary' in str(error) else 'see to it, then --resume'
+        found = [(status, line) for kind, status, line in (
+            (UsageError, 2, f'error: {error}'), (Failure, 1, error), (ImportError, 1, f'{error}; {INSTALL}'),
+            (OSError, 1, f'{name}: '*bool(name) + f'{reason}; {cure}'),
+            (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')) if isinstance(error, kind)]
         if signals:  # whatever the interrupted code has made of it
             folder = Path(parse(argv)['output'])
-            status, line = 128 + signals[0], 'stopped; ' + (
+            found = [(128 + signals[0], 'stopped; ' + (
                 f'go on with: python gan_quadratic.py --resume --output {shlex.quote(str(folder))}'
-                if (folder/'settings.json').exists() else 'nothing was saved yet')
-        say(f'gan_quadratic.py: {line}', file=sys.stderr)
-        return status
+                if (folder/'settings.json').exists() else 'nothing was saved yet'))]
+        if not found:
+            raise
+        say(f'gan_quadratic.py: {found[0][1]}', file=sys.stderr)
+        return found[0][0]
     finally:
         signal.alarm(0)
         for number, handler in before.items():  # of a notebook's
@@ -1667,7 +1559,6 @@ def main(argv=None):
 if __name__ == '__main__':
     gc.set_threshold(100_000)  # TensorFlow's import and graphs make many objects, and nearly all of them stay
     status = main()
-    for stream in sys.stdout, sys.stderr:
-        if stream:
-            stream.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     os._exit(status)  # nothing of TensorFlow's need be taken down, which takes half a second, or waits for lost workers
