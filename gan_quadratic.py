@@ -432,8 +432,8 @@ def check_claims(columns, final):
                       for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Mixing']))
     floor, shuffled, share = (final.get(name, 0) for name in ('floor', 'shuffled', 'neighbours_samples'))
     distance = math.nan if final['energy_distance'] is None else final['energy_distance']
-    # 0.02 is some 20 times what two draws of a built-in distribution measure, about where the eye sees a difference;
-    # own tables may be half of the way from real rows to shuffled columns, images half of the way from 0.5 to 1.
+    # 0.02 is some 20 times what two draws of a built-in distribution measure; the eye sees smaller differences too.
+    # Own tables may be half of the way from real rows to shuffled columns, images half of the way from 0.5 to 1.
     limit = max(floor + 0.02, (floor + shuffled)/2)
     move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
     follow = (('energy distance', distance, distance <= limit) if 'floor' in final or not share else
@@ -550,8 +550,9 @@ def read_table(path, chosen=None):
                 values.append(cell_value(cells[k]))
                 if not abs(values[-1]) < LARGEST:  # also NaN
                     raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point; comma, ; | tab or '
-                                     'space end a cell); mend it, or leave the line or, by --columns, the column out')
+                                     'no finite number in single precision (decimals take a point, 1,234.5 is 1234.5; '
+                                     'comma, semicolon, tab, | or spaces end a cell); mend it, or leave the line or, '
+                                     'by --columns, the column out')
     return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
 
 
@@ -763,13 +764,6 @@ WRITTEN = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'ge
            'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
            'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
            'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png', 'generator/mapping_%06d.png')
-
-
-def numbered(folder, pattern):
-    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
-    match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')).fullmatch
-    found = {int(match(path.name)[1]): path for path in (folder/pattern).parent.glob('*') if match(path.name)}
-    return dict(sorted(found.items()))
 
 
 def remove(path):
@@ -1172,12 +1166,12 @@ def train_run(folder, settings, data, resuming=False):
             else:
                 write_event(run.events, graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
             write_file(folder/'snapshots/data.npz', **run.shown)
-            drawing = stack.enter_context(drawing_process(folder)) if settings['pictures'] != 'none' else None
+            drawing = stack.enter_context(drawing_process(folder, settings))
             run.train()
             summary = run.finish()
-    except tf.errors.OpError as error:
-        message = re.split(r'\nNode: .*\n', str(error).strip(), maxsplit=1)[-1].split('\n')[0][:200]
-        raise Failure(f'TensorFlow: {message}; see to it, then --resume (a lost worker: start it again; not enough '
+    except tf.errors.OpError as error:  # which tells the story of the graph around what happened
+        said = [line for line in str(error).split('\n') if line and not re.match('Graph exec|Detected|Node', line)][0]
+        raise Failure(f'TensorFlow: {said[:200]}; see to it, then --resume (a lost worker: start it again; not enough '
                       'memory: smaller networks or batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
@@ -1186,8 +1180,11 @@ def train_run(folder, settings, data, resuming=False):
 # -------------------------------------------------------------------------------- processes beside this one
 
 @contextlib.contextmanager
-def drawing_process(folder):
-    """`plotting.py` as a process beside the run. It draws what it finds until its stdin ends, then the rest."""
+def drawing_process(folder, settings):
+    """`plotting.py` as a process beside the run, or None: it draws what it finds, and the rest when its stdin ends."""
+    if settings['pictures'] == 'none':
+        yield None
+        return
     arguments = Path(__file__).resolve().with_name('plotting.py'), folder, '--follow', os.getpid()
     command = [sys.executable, *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as drawing:
@@ -1248,10 +1245,13 @@ def serve():
 
 def in_thread(function, *arguments, seconds=None):
     """Calls a function beside this thread, which can answer signals; Failure if it takes more than these seconds."""
+    pool = multiprocessing.pool.ThreadPool(1)
     try:
-        return multiprocessing.pool.ThreadPool(1).apply_async(function, arguments).get(seconds)
+        return pool.apply_async(function, arguments).get(seconds)
     except multiprocessing.TimeoutError:
         raise Failure(f'no answer from a worker for {seconds} seconds; start it again, then --resume') from None
+    finally:
+        pool.close()
 
 
 def worker_gradients(n, network, variables, X, Z, **options):
@@ -1344,12 +1344,17 @@ def go_on(folder, argv, array):
         if n and not summary:
             raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
         if n:
-            write_samples(folder, settings, n)
+            with reading(folder/'saved_model'):
+                try:
+                    write_samples(folder, settings, n)
+                except tf.errors.OpError as error:
+                    raise ValueError from error
             return say(f'{n} samples of the generator of iteration {summary["delivered_iteration"]} are in '
                        f'{folder/"generated_samples.csv"}')
         if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
             say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
-            return summary
+            with drawing_process(folder, settings):  # which draws what a kill may have prevented
+                return summary
         rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
         if fingerprint(rows) != settings['fingerprint']:
             raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')

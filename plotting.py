@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 import select
 import signal
 import sys
@@ -18,7 +19,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from gan_quadratic import INSTALL, SNAPSHOT, Failure, UsageError, numbered, read_file, replacing
+from gan_quadratic import INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing
 
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
 os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=os.devnull)  # pictures are the same whatever a user has set
@@ -32,6 +33,13 @@ try:
 except ImportError as error:
     sys.exit(f'plotting.py: {error}; {INSTALL}')
 os.fchdir(here)
+
+
+def numbered(folder, pattern):
+    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
+    match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')).fullmatch
+    paths = (folder/pattern).parent.glob('*')
+    return dict(sorted((int(match(path.name)[1]), path) for path in paths if match(path.name)))
 
 
 # ------------------------------------------------------------------------------------------------ axes and points
@@ -64,7 +72,7 @@ def scale_axis(ax, axis, values, numbers):
     away = np.abs(values - np.median(values))
     usual = np.median(away[away > 0]) if away.any() else 0
     if away.max() > max(30*usual, np.abs(np.median(values))):
-        usual = 10**math.ceil(math.log10(usual))  # so that no power of ten below it is numbered, close to the 0
+        usual = 10**math.ceil(math.log10(usual))  # so that no power of ten below it is close to the 0
         getattr(ax, f'set_{axis}scale')('symlog', linthresh=usual)
         getattr(ax, f'{axis}axis').get_major_locator().set_params(numticks=numbers)
         ends = np.array([values.min(), values.max()])

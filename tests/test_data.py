@@ -113,7 +113,7 @@ def test_a_fifth_of_the_rows_is_kept_back(n, kept):
 
 def test_few_rows_are_not_judged(tmp_path, capsys):
     results = train(data=np.random.default_rng(0).normal(size=[30, 2]), output=str(tmp_path), **TINY)
-    assert 'quality cannot be judged' in capsys.readouterr().out
+    assert 'too few to have any kept back' in capsys.readouterr().out
     assert results['final']['energy_distance'] is None and results['delivered_iteration'] == 4
     assert results['claims']['samples_follow']['holds'] is None and results['verdict'] is None
 
@@ -180,7 +180,8 @@ def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, words, table
     data = make_data(settings, table if own else None)
 
     def drawn(*lengths):
-        run = SimpleNamespace(settings=settings, data=data, streams=make_streams(0), pace=1e-9)
+        run = SimpleNamespace(settings=settings, data=data, streams=make_streams(0), pace=1e-9,
+                              dim=len(data.names), noise_dim=3)
         for run.length, iteration in zip(lengths, np.cumsum([1, *lengths])):
             yield program.Run.draw(run, iteration)
     (X, Z, end), = drawn(7)

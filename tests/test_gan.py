@@ -38,12 +38,18 @@ def built():
         return gan, sess, sess.run(weights())
 
 
+def set_weights(sess, values):
+    """Gives the graph's variables these values, by name."""
+    for variable in tf.global_variables():
+        variable.load(values[variable.op.name], sess)
+
+
 @pytest.fixture
 def tutorial(built):
     """The tutorial's graph, and a session on it with initial weights."""
     gan, sess, first = built
     with sess.graph.as_default():
-        program.set_weights(sess, first)
+        set_weights(sess, first)
         yield gan, sess
 
 
@@ -209,7 +215,7 @@ def losses_of(*ways, n=50, **networks):
         with started() as sess:
             first = sess.run(weights())
             for way, *calls in ways:
-                program.set_weights(sess, first)
+                set_weights(sess, first)
                 ends = np.cumsum(calls)
                 yield np.concatenate(
                     [loops[way](sess, X[end - k:end], Z[end - k:end]) for k, end in zip(calls, ends)] if calls else

@@ -136,7 +136,7 @@ BAD_INPUT = [line.split(' | ') for line in """
     --activation relo | --activation | invalid choice: 'relo' | leaky_relu
     --normalize yes | --normalize | invalid choice: 'yes' | standard | quantile
     --columns 1 | --columns | no meaning beside --data quadratic
-    --output= | --output | names no folder | give one
+    --output= | --output | is no name that can be written | give another
     --iteration 5 | unrecognized arguments: --iteration 5
     outputs/mine | unrecognized arguments: outputs/mine
     --resume --overwrite | --overwrite | not allowed with argument --resume
@@ -421,7 +421,8 @@ def test_the_drawing_process_ends_with_its_run(number, status, at, finished, tmp
 @needs_proc
 def test_an_interrupt_while_the_last_pictures_of_a_failure_are_drawn(done, monkeypatch):
     """No drawing process outlives the run, whose folder another may have by then."""
-    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch, gan_quadratic.drawing_process(done):
+    drawing = gan_quadratic.drawing_process(done, dict(pictures='all'))
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch, drawing:
         wait = subprocess.Popen.wait
 
         def interrupted(drawing, *rest, **options):

@@ -18,7 +18,7 @@ from PIL import Image
 
 import gan_quadratic as program
 from gan_quadratic import DISTRIBUTIONS, make_data, parse, train
-from plotting import FRAMES, ONCE
+from plotting import FRAMES, ONCE, numbered
 
 from folders import draw
 from test_measures import CLAIMS, METRICS
@@ -96,7 +96,7 @@ def test_the_summary_agrees_with_the_csvs(run):
 def test_measures_agree_with_the_snapshots_arrays(run):
     folder, _ = run
     columns = measured(folder)
-    for k, path in enumerate(program.numbered(folder, program.SNAPSHOT).values()):
+    for k, path in enumerate(numbered(folder, program.SNAPSHOT).values()):
         with np.load(path) as arrays:
             centroids = arrays['features'].mean(axis=2)
         apart = np.linalg.norm(centroids[:, 1] - centroids[:, 0], axis=1)
@@ -291,9 +291,9 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
 
 def test_the_examples_of_help_can_be_pasted():
     lines = [shlex.split(line, comments=True) for line in program.__doc__.split('\n\n')[1].splitlines()]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for python, script, *words in lines:
-        assert python == 'python' and (ROOT/script).exists() and isinstance(program.parse(words), dict)
+        assert python == 'python' and (ROOT/script).exists() and program.parse(words)['output']
 
 
 @pytest.mark.parametrize('flags, piece', [(dict(iterations=0), '--iterations: 0 is'), (dict(iteratons=5), 'iteratons')])

@@ -1,4 +1,4 @@
-"""What users bring along: their environment, names and paths, objects of other libraries, tables with odd first lines."""
+"""What users bring: their environment, names and paths, objects of other libraries, tables with odd first lines."""
 import errno
 import fcntl
 import json
@@ -18,15 +18,28 @@ from test_robust import at_iteration, command, interrupt, one_line
 
 TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none', step_by_step=True)
 
+SHORT = '--iterations', 5, '--print-every', 1, '--step-by-step', '--pictures', 'none', '--output'
+
+
+class Tee:
+    """A stdout that can do no more than it must."""
+    text = ''
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
 
 def test_an_unusual_environment(tmp_path):
-    """All at once: a terminal of ASCII, no backend of that name, determinism, a symbolic link, ~, an odd matplotlibrc."""
+    """All at once: a terminal of ASCII, an unknown backend, determinism, a symbolic link, ~, an odd matplotlibrc."""
     (tmp_path/'a.csv').write_text('größe,b\n' + '1,2\n3,4.5\n'*30)
     (tmp_path/'link.py').symlink_to(ROOT/'gan_quadratic.py')
     (tmp_path/'matplotlibrc').write_text('text.usetex: True\nfont.size: 22\n')
     done = subprocess.run(
-        [sys.executable, 'link.py', '--data=~/a.csv', '--output=~/größe', '--iterations', '3', '--snapshot-every', '2',
-         '--step-by-step', '--hidden', '4'], cwd=tmp_path, capture_output=True, text=True, env=dict(
+        [sys.executable, 'link.py', '--data=~/a.csv', '--output=~/größe', '--iterations', '3', '--snapshot-every',
+         '2', '--step-by-step', '--hidden', '4'], cwd=tmp_path, capture_output=True, text=True, env=dict(
             os.environ, PYTHONIOENCODING='ascii', MPLBACKEND='module://nowhere', TF_DETERMINISTIC_OPS='1',
             HOME=str(tmp_path)))
     assert (done.returncode, done.stderr) == (0, '')
@@ -38,7 +51,9 @@ def test_an_unusual_environment(tmp_path):
 def test_no_progress_bar_is_no_reason_to_stop(error, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise error
-    monkeypatch.setattr(program, 'on_terminal', lambda: True)
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(Tee, 'isatty', lambda stdout: True, raising=False)
+    monkeypatch.setattr(sys, 'stdout', Tee())
     monkeypatch.setattr(program.tf.keras.utils, 'Progbar', fail)
     assert train(output=str(tmp_path), **TINY)['delivered_iteration'] == 4
 
@@ -82,7 +97,7 @@ def test_a_path_that_is_no_utf_8(name, tmp_path, monkeypatch, capsys):
 def test_hints_can_be_pasted(tmp_path, monkeypatch, capsys):
     folder = tmp_path/"it's mine"
     at_iteration(monkeypatch, 2, interrupt)
-    assert command('--iterations', 5, '--print-every', 1, '--step-by-step', '--pictures', 'none', '--output', folder) == 130
+    assert command(*SHORT, folder) == 130
     words = shlex.split(one_line(capsys).split('go on with: ')[1])
     assert words[:2] == ['python', 'gan_quadratic.py'] and program.parse(words[2:])['output'] == str(folder)
 
@@ -91,19 +106,8 @@ def test_handlers_of_signals_are_put_back(tmp_path, monkeypatch):
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
     before = [signal.getsignal(number) for number in numbers]
     at_iteration(monkeypatch, 2, interrupt)
-    assert command('--iterations', 5, '--print-every', 1, '--step-by-step', '--pictures', 'none', '--output', tmp_path) == 130
+    assert command(*SHORT, tmp_path) == 130
     assert [signal.getsignal(number) for number in numbers] == before and signal.alarm(0) == 0
-
-
-class Tee:
-    """A stdout that can do no more than it must."""
-    text = ''
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
 
 
 def test_a_stdout_that_is_no_file(tmp_path, monkeypatch):
@@ -142,9 +146,11 @@ def test_what_cannot_be_learned_is_refused_in_a_sentence(flags, words, tmp_path)
 @pytest.mark.parametrize('text, names, first', [
     ('0,1,2\n1.5,2.5,3.5\n4,5,6.5\n', ['0', '1', '2'], 1.5), (',0,1,2\n0,1.5,2,3\n1,4,5,6\n', ['', '0', '1', '2'], 0),
     ('2019,2020\n1,2.5\n3,4\n', ['2019', '2020'], 1), ('0,1,2\n5,3,2\n1,0,4\n', ['0', '1', '2'], 5),
-    ('1;2\n0.5;0.7\n3;4\n', ['1', '2'], 0.5), ('0,1\n5,3\n2,8\n', None, 0), ('1990,1995\n1991,1999\n2000,2001\n', None, 1990),
+    ('1;2\n0.5;0.7\n3;4\n', ['1', '2'], 0.5), ('0,1\n5,3\n2,8\n', None, 0),
+    ('1990,1995\n1991,1999\n2000,2001\n', None, 1990),
     ('3,7\n5,3\n2,8\n', None, 3), ('0,1,2\n1,2,3\n2,3,4\n', None, 0), ('body mass\n1\n2\n', ['body mass'], 1),
-    ('# x y\n1.0 2.0\n3.0 4.0\n', ['x', 'y'], 1), ('  1.0   2.0\n -3.0   4.0\n', None, 1), ('a|b\n1|2\n3|4\n', ['a', 'b'], 1)])
+    ('# x y\n1.0 2.0\n3.0 4.0\n', ['x', 'y'], 1), ('  1.0   2.0\n -3.0   4.0\n', None, 1),
+    ('a|b\n1|2\n3|4\n', ['a', 'b'], 1)])
 def test_what_the_first_line_is(text, names, first, tmp_path, capsys):
     """Names, or a row; where that can be doubted, a line says what it was taken for."""
     (tmp_path/'a.csv').write_text(text)
@@ -162,7 +168,7 @@ def test_names_beside_a_column_of_text(text, names, tmp_path):
 
 
 @pytest.mark.parametrize('text, words', [
-    ('a,b\n"1,234",5\n2,3\n', ["'1,234'", 'thousands']), ('a:b\n1:2\n3:4\n', ["'1:2'", 'semicolon', 'spaces'])])
+    ('a,b\n"1,234",5\n2,3\n', ["'1,234'", 'is 1234.5']), ('a:b\n1:2\n3:4\n', ["'1:2'", 'semicolon', 'spaces'])])
 def test_what_a_cell_should_be(text, words, tmp_path):
     (tmp_path/'a.csv').write_text(text)
     with pytest.raises(UsageError) as error:
