@@ -1372,41 +1372,35 @@ def say(line, bar=None, file=None):
 
 
 def describe(run):
-    """Prints what runs: the settings that were chosen for such data, then the others."""
+    """Prints what runs; * marks settings that were chosen for such data."""
     settings, data = run.settings, run.data
     kept = 'too few to have any' if data.kept is None else len(data.kept)
     rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
     G, D = (sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
             for name in ('Generator', 'Discriminator'))
-    values = {name: ' '.join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()
-              if name not in ('data', 'columns', 'fingerprint', 'suited') and value not in (None, False)}
-    suited, others = (', '.join(f'{name.replace("_", "-")} {value}' for name, value in values.items()
-                                if (name in settings['suited']) == chosen) for chosen in (True, False))
-    unmapped = settings['pictures'] == 'all' and run.dim != 2
-    for title, line in (('Data', f'{settings["data"]}, {run.dim} columns{rows}'),
-                        ('Networks', f'generator of {G} parameters, discriminator of {D}'),
-                        ('For such data', suited), ('Settings', others),
-                        ('Pictures', 'without decision and mapping, which need data of two columns'*unmapped),
-                        ('Output', run.folder)):
-        if line:
-            say(f'{title:<11} {line}')
+    say(f'Data        {settings["data"]}, {run.dim} columns{rows}')
+    say(f'Networks    generator of {G} parameters, discriminator of {D}')
+    say('Settings    ' + ', '.join(
+        f'{name.replace("_", "-")}{"*"*(name in settings["suited"])} {str(value).strip("[]").replace(",", "")}'
+        for name, value in settings.items() if name not in ('data', 'columns', 'fingerprint', 'suited')))
+    say(f'Output      {run.folder}')
 
 
 def report(folder, summary, drawing):
     """Prints what came out and where it is."""
     final = ', '.join(f'{name.replace("_", " ")} {x:.4g}' for name, x in summary['final'].items() if x is not None)
-    lines = [('Samples', final and f'{final} (generator of iteration {summary["delivered_iteration"]})'),
-             ('Training', f'{summary["seconds"]["training"]:.1f} s')]
+    lines = [('Training', f'{summary["seconds"]["training"]:.1f} s'),
+             ('Samples', final and f'{final} (generator of iteration {summary["delivered_iteration"]})')]
     for claim in summary['claims'].values():
-        figures = '; '.join(f'{name}: {"undefined" if x is None else format(x, ".3g")}'
+        figures = ', '.join(f'{name} {"undefined" if x is None else format(x, ".3g")}'
                             for name, x in claim['measured'].items())
         lines.append(({True: 'holds', False: 'not so', None: 'undefined'}[claim['holds']],
                       f'{claim["claim"]} ({claim.get("finding", figures)})'))
-    lines += [('Verdict', summary['verdict']), ('Try', summary['advice']), ('Pictures', drawing and (
-        f'are in {folder}; open {folder/"index.html"} in a browser to see them together'))]
-    for title, line in lines:
+    for title, line in *lines, ('Verdict', summary['verdict']), ('Try', summary['advice']):
         if line:
             say(f'{title:<11} {line}')
+    if drawing:
+        say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
     if drawing and drawing.returncode:
         say(f'Some pictures are missing; draw them by: python plotting.py {shlex.quote(str(folder))}', file=sys.stderr)
 
