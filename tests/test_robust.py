@@ -293,14 +293,13 @@ def assert_resumes(folder, reference):
 
 
 @needs_proc
-@pytest.mark.parametrize('both', [False, True])
-def test_killed_at_a_random_moment(both, finished, tmp_path):
-    """The second with its drawing process. Many more, of the compiled loop, by kill_resume.py."""
+def test_killed_at_a_random_moment(finished, tmp_path):
+    """With its drawing process; alone: below. Many more, of the compiled loop, by kill_resume.py."""
     folder = tmp_path/'run'
     process = fork_command(*STEPS, '--output', folder, log=tmp_path/'log')
     wait_until((folder/'settings.json').exists, process)
-    process.join(0.5 + both)  # as far as it then is, which differs from time to time
-    drawing = drawing_processes(folder) if both else []
+    process.join(1)  # as far as it then is, which differs from time to time
+    drawing = drawing_processes(folder)
     process.kill()
     for pid in drawing:
         os.kill(pid, signal.SIGKILL)
@@ -327,7 +326,7 @@ def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
 
 @needs_proc
 @pytest.mark.parametrize('number, status, at', [
-    (signal.SIGKILL, -9, 'summary.json'), (signal.SIGINT, 130, 'metrics.csv')])
+    (signal.SIGKILL, -9, 'metrics.csv'), (signal.SIGINT, 130, 'summary.json')])
 def test_the_drawing_process_ends_with_its_run(number, status, at, finished, tmp_path):
     """Also when all is trained and it has all to draw still: else it would draw into the resumed run's files. An
     interrupted run says in its last line how to go on."""
