@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -21,16 +21,13 @@ import gan_quadratic  # noqa: E402
 SHORT = '--iterations', '301', '--snapshot-every', '100'
 SAME = 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv'  # to the byte, however often a run was killed
 PACKAGES = 'tensorflow', 'numpy', 'matplotlib', 'scikit-learn', 'jax', 'torch'  # whose versions stand above a table
-
-# Processes that fork from one in which TensorFlow is imported already: the import takes longer than a short run.
-FORKS = multiprocessing.get_context('forkserver')
+FORKS = multiprocessing.get_context('forkserver')  # which has imported TensorFlow: that takes longer than a run
 FORKS.set_forkserver_preload(['tensorflow.compat.v1', 'gan_quadratic'])
 
 
 def print_command():
     """The lines above a script's tables: the command, when it ran and on what."""
-    info = Path('/proc/cpuinfo')
-    model = re.search('model name.*: (.*)', info.read_text() if info.exists() else '')
+    model = re.search('model name.*: (.*)', Path('/proc/cpuinfo').read_text()) if sys.platform == 'linux' else None
     versions = {each.name: each.version for each in importlib.metadata.distributions() if each.name in PACKAGES}
     print('`' + shlex.join(['python', f'tests/{Path(sys.argv[0]).name}', *sys.argv[1:]]) + '`  ')
     print(', '.join([time.strftime('%Y-%m-%d %H:%M'), model[1] if model else platform.machine(),
@@ -47,8 +44,8 @@ def print_table(heads, rows):
 
 def start_command(*arguments, script='gan_quadratic.py', **options):
     """One of the two scripts as a process, stdout and stderr together in a pipe unless `options` differ."""
-    options = {**dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), **options}
-    return subprocess.Popen([sys.executable, str(ROOT/script), *map(str, arguments)], **options)
+    return subprocess.Popen([sys.executable, str(ROOT/script), *map(str, arguments)],
+                            **dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) | options)
 
 
 def run_command(*arguments, script='gan_quadratic.py'):
@@ -60,9 +57,9 @@ def run_command(*arguments, script='gan_quadratic.py'):
 
 def in_fork(arguments, log):
     """The command inside a forked process, its output in the file `log`."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    with open(log, 'a') as file:
+        for descriptor in 1, 2:
+            os.dup2(file.fileno(), descriptor)
     status = gan_quadratic.main(arguments)
     sys.stdout.flush()
     os._exit(status)  # as the command itself ends
@@ -85,26 +82,6 @@ def drawing_processes(folder):
     return found
 
 
-def decode_csv(path):
-    """Raises ValueError unless a CSV holds a header and whole lines of as many numbers."""
-    header, *lines, end = path.read_text().split('\n')
-    rows = [[float(field or 0) for field in line.split(',')] for line in lines]
-    if end or {len(row) for row in rows} - {len(header.split(','))}:
-        raise ValueError('a line is not whole')
-
-
-def decode_picture(path):
-    """Raises OSError or SyntaxError unless every frame of a picture can be decoded."""
-    with Image.open(path) as image:
-        for frame in range(getattr(image, 'n_frames', 1)):
-            image.seek(frame)
-            image.load()
-
-
-DECODERS = {'.csv': decode_csv, '.png': decode_picture, '.gif': decode_picture, '.npz': gan_quadratic.read_file,
-            '.json': gan_quadratic.read_file}
-
-
 def files(folder):
     """Every file below a folder: path relative to it, without the time in the names of TensorBoard's -> bytes."""
     return {re.sub('tfevents.*', 'tfevents', str(path.relative_to(folder))): path.read_bytes()
@@ -113,21 +90,26 @@ def files(folder):
 
 def decode_everything(folder, temporary=False):
     """What is wrong with the files of a folder, a line each. `temporary`: may .tmp files lie there (after a kill)?"""
-    wrong = []
+    wrong = [] if temporary else [f'{path.name} was left behind' for path in folder.rglob('*.tmp')]
     for path in sorted(folder.rglob('*')):
-        if path.suffix == '.tmp':
-            wrong += [] if temporary else [f'{path.name} was left behind']
-        elif path.suffix in DECODERS:
-            try:
-                DECODERS[path.suffix](path)
-            except Exception as error:  # whatever a broken file makes a decoder say is a line of the answer
-                wrong.append(f'{path.name}: {error!r}')
+        try:
+            if path.suffix == '.csv':
+                header, *lines, end = path.read_text().split('\n')
+                widths = {len([float(cell or 0) for cell in line.split(',')]) for line in lines}
+                assert not end and widths <= {header.count(',') + 1}, 'a line is not whole'
+            elif path.suffix in ('.png', '.gif'):
+                with Image.open(path) as image:
+                    for frame in ImageSequence.Iterator(image):
+                        frame.load()
+            elif path.suffix in ('.npz', '.json'):
+                gan_quadratic.read_file(path)
+        except Exception as error:  # whatever a broken file makes a decoder say is a line of the answer
+            wrong.append(f'{path.name}: {error!r}')
     return wrong
 
 
 def compare(folder, reference):
     """How a run's folder differs from that of the same run uninterrupted, a line each: names, and bytes of SAME."""
     ours, theirs = files(folder), files(reference)
-    return ([f'{name} is missing' for name in theirs.keys() - ours.keys()]
-            + [f'{name} should not be there' for name in ours.keys() - theirs.keys()]
+    return ([f'{name} is missing or should not be there' for name in theirs.keys() ^ ours.keys()]
             + [f'{name} differs' for name in SAME if ours.get(name) != theirs[name]])

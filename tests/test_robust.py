@@ -1,9 +1,7 @@
 """A run is never lost: bad input, kills, interrupts, full disks, damaged files, and what lies in the folder already."""
 import contextlib
 import itertools
-import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -21,7 +19,6 @@ from helpers import ROOT, compare, decode_everything, drawing_processes, files, 
 
 # Step by step nothing waits for the compiler; kill_resume.py runs the compiled loop.
 STEPS = '--iterations', '41', '--snapshot-every', '20', '--step-by-step', '--print-every', '10'
-AS_ROOT = os.geteuid() == 0
 needs_proc = pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='finds processes by /proc')
 
 
@@ -33,7 +30,6 @@ def command(*words):
 def at_iteration(monkeypatch, iteration, act):
     """Has `act` called when the run prints the line of an iteration."""
     say = gan_quadratic.say
-
     def saying(line, *rest, **options):
         say(line, *rest, **options)
         if line.startswith(f'Iterations: {iteration}\t'):
@@ -47,11 +43,9 @@ def interrupt():
 
 def one_line(capsys, *pieces):
     """The single line on stderr, with these pieces in it; given capfd, TensorFlow's own lines count too."""
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert all(str(piece) in lines[0] for piece in pieces), lines
-    assert lines[0].startswith('gan_quadratic.py: ')
-    return lines[0]
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and said.startswith('gan_quadratic.py: '), said
+    assert all(str(piece) in said for piece in pieces), said
 
 
 @pytest.fixture(scope='module')
@@ -72,20 +66,16 @@ def unfinished(tmp_path_factory):
         monkeypatch.setattr(gan_quadratic, 'time', clock)
         at_iteration(monkeypatch, 30, interrupt)
         assert command(*STEPS, '--pictures', 'none', '--output', folder) == 130
-    state = json.loads(gan_quadratic.read_file(folder/'checkpoint.npz')['state'].tobytes())
-    assert 20 < state['iteration'] < 30
     return folder
 
 
 @pytest.fixture
 def done(finished, tmp_path):
-    """A copy of the finished run."""
     return shutil.copytree(finished, tmp_path/'run')
 
 
 @pytest.fixture
 def half(unfinished, tmp_path):
-    """A copy of the interrupted run."""
     return shutil.copytree(unfinished, tmp_path/'half')
 
 
@@ -95,100 +85,67 @@ def assert_same_numbers(folder, reference):
     assert not [line for line in compare(folder, reference) if line.endswith('differs')]
 
 
-# ------------------------------------------------------------------------------------------------------ bad input
-
 @pytest.fixture(scope='module')
 def bad_files(tmp_path_factory):
-    """A folder with data files of every kind that cannot be data."""
     folder = tmp_path_factory.mktemp('bad')
-    for name, text in {
-            'empty.csv': '', 'row.csv': 'x,y\n1,2\n', 'words.csv': 'x,y\n1,two\n3,4\n', 'ragged.csv': '1,2\n3,4,5\n',
-            'inf.csv': '1,2\n3,inf\n', 'text.txt': '1,2\n3,4\n', 'text.npy': '1,2\n3,4\n', 'empty.npy': ''}.items():
-        (folder/name).write_text(text)
-    (folder/'binary.csv').write_bytes(bytes(range(256)))
+    for name, text in {'row.csv': 'x,y\n1,2\n', 'words.csv': 'x,y\n1,two\n3,4\n', 'ragged.csv': '1,2\n3,4,5\n',
+                       'text.txt': '1,2\n3,4\n', 'text.npy': '1,2\n3,4\n', 'binary.csv': '\0\1\xff'}.items():
+        (folder/name).write_bytes(text.encode('latin-1'))
     (folder/'folder.csv').mkdir()
-    mixed = np.array([[1, None], [2, 'x']], object)
-    for name, rows in {'pickled': mixed, 'scalar': np.array(1.), 'words': np.array([['a', 'b']]*3),
-                       'bare': np.ones([5, 0]), 'nan': np.full([3, 2], np.nan),
+    for name, rows in {'pickled': np.array([[1, None], [2, 'x']], object), 'words': np.array([['a', 'b']]*3),
                        'huge': np.array([[1e300, 1], [-1e300, 2]])}.items():
         np.save(folder/f'{name}.npy', rows)
     np.savez(folder/'several.npz', a=np.ones([3, 2]), b=np.ones([3, 2]))
     (folder/'cut.npz').write_bytes((folder/'several.npz').read_bytes()[:100])
-    (folder/'cut.npy').write_bytes((folder/'nan.npy').read_bytes()[:140])
     return folder
 
 
 NUMBERS = {
-    'a whole number from 1 to 1000000000': 'iterations=0 iterations=1e3 log-every=0 snapshot-every=-5 print-every=0',
+    'a whole number from 1 to 1000000000': 'iterations=0 log-every=0 snapshot-every=-5 print-every=1e3',
     'a whole number from 1 to 100000': 'batch-size=100001', 'a whole number from 1 to 1000': 'd-steps=1001 g-steps=2.5',
-    'a whole number from 1 to 4096': 'hidden=-16 hidden=16,16 noise-dim=99999',
+    'a whole number from 1 to 4096': 'hidden=16,16 noise-dim=99999', 'a number from 1e-12 to 1000': 'learning-rate=nan',
     'a whole number from 0 to 4294967295': 'seed=4294967296', 'a whole number from 1 to 10000000': 'sample=0',
-    'a number from 1e-12 to 1000': 'learning-rate=0 learning-rate=nan', 'a number from 0 to 1e+06': 'penalty=-1',
-    'a number from 1e-06 to 1e+06': 'scale=0 scale=-inf'}
-NO_TABLES = 'binary.csv', 'text.npy', 'empty.npy', 'cut.npy', 'cut.npz', 'pickled.npy'
-LONG = 'x'*5000
+    'a number from 0 to 1e+06': 'penalty=-1', 'a number from 1e-06 to 1e+06': 'scale=-inf'}
 BAD_INPUT = [line.split(' | ') for line in """
-    --iterations | --iterations | expected one argument
     --hidden | --hidden | expected at least one argument
     --data quadratc | --data | 'quadratc' is no known distribution and no table; known are quadratic, cubic | .csv, .
     --data quadratic.csv | --data | 'quadratic.csv' cannot be read: No such file
-    --data {long}.csv | --data | cannot be read: File name too long
     --activation relo | --activation | invalid choice: 'relo' | leaky_relu
-    --normalize yes | --normalize | invalid choice: 'yes' | standard | quantile
-    --columns 1 | --columns | no meaning beside --data quadratic
     --output= | --output | is no name that can be written | give another
     --iteration 5 | unrecognized arguments: --iteration 5
-    outputs/mine | unrecognized arguments: outputs/mine
     --resume --overwrite | --overwrite | not allowed with argument --resume
     --scale 5 --data ring | --scale | no meaning beside --data ring
-    --layer maxout --activation relu | --activation | no meaning beside --layer maxout
     --resume | --resume | holds no run
-    --output {dir}/text.txt | --output | text.txt | give a folder
     --output {dir}/text.txt/below | --output | text.txt | give a folder
     --output {long} | --output | give a
     --data {dir}/folder.csv | --data | folder.csv | cannot be read: Is a directory
     --data {dir}/text.txt | --data | text.txt | is no known distribution and no table | that end in .csv
-    --data {dir}/empty.csv | --data | empty.csv | holds 0 rows | at least 2
     --data {dir}/row.csv | --data | row.csv | holds 1 rows | at least 2
     --data {dir}/words.csv | --data | words.csv | line 2, column 'y': 'two' is no finite number | --columns
     --data {dir}/ragged.csv | --data | ragged.csv | line 2 has 3 cells, the first has 2
-    --data {dir}/inf.csv | --data | inf.csv | line 2, column '2': 'inf' is no finite number
     --data {dir}/several.npz | --data | holds the arrays ['a', 'b'] | one array, or name it x_train
-    --data {dir}/scalar.npy | --data | scalar.npy | at least 2
-    --data {dir}/bare.npy | --data | bare.npy | column
     --data {dir}/words.npy | --data | words.npy | numbers are allowed
-    --data {dir}/nan.npy | --data | nan.npy | not finite
     --data {dir}/huge.npy | --data | huge.npy | not finite
 """.strip().splitlines()] + [
     [f'--{case}', '--' + case.split('=')[0], f'{case.split("=")[1]} is not allowed; give {bounds}']
     for bounds, cases in NUMBERS.items() for case in cases.split()] + [
-    [f'--data {{dir}}/{name}', '--data', f'{name}\' is not a table of numbers'] for name in NO_TABLES]
+    [f'--data {{dir}}/{name}', '--data', f"{name}' is not a table of numbers"]
+    for name in ('binary.csv', 'text.npy', 'cut.npz', 'pickled.npy')]
 
 
 @pytest.mark.parametrize('words, pieces', [(words.split(), pieces) for words, *pieces in BAD_INPUT],
                          ids=[line[0].strip() for line in BAD_INPUT])
 def test_bad_input(words, pieces, bad_files, tmp_path, capsys):
-    words = [word.format(dir=bad_files, long=LONG) for word in words]
+    words = [word.format(dir=bad_files, long='x'*5000) for word in words]
     output = [] if '--output' in ' '.join(words) else ['--output', tmp_path/'run']
     assert command('--iterations', 2, *words, *output) == 2
     line, = capsys.readouterr().err.splitlines()
-    start = 'error: ' if pieces[0].startswith('unrec') or pieces[0][-1].isdigit() else f'error: argument {pieces[0]}: '
+    start = 'error: ' if pieces[0].startswith('unrec') else f'error: argument {pieces[0]}: '
     assert line.startswith(f'gan_quadratic.py: {start}')
     assert not [piece for piece in pieces if piece not in line], line
 
 
-def test_bad_input_loads_no_tensorflow(bad_files, tmp_path):
-    lines = ['--iterations 0', '--data quadratc', f'--data {bad_files}/ragged.csv --output {tmp_path}',
-             f'--data {bad_files}/nan.npy --output {tmp_path}',
-             f'--output {bad_files}/text.txt', f'--resume --output {tmp_path}', '--epochs 5']
-    script = ('import sys, gan_quadratic; '
-              'print([gan_quadratic.main(line.split()) for line in sys.argv[1:]], "tensorflow" in sys.modules)')
-    said = subprocess.run([sys.executable, '-c', script, *lines], cwd=ROOT, capture_output=True, text=True)
-    assert said.stdout.split('\n')[-2] == f'{[2]*len(lines)} False', said
-
-
-@pytest.mark.parametrize('package, script', [
-    ('tensorflow', 'gan_quadratic.py'), ('numpy', 'gan_quadratic.py'), ('matplotlib', 'plotting.py')])
+@pytest.mark.parametrize('package, script', [('tensorflow', 'gan_quadratic.py'), ('matplotlib', 'plotting.py')])
 def test_without_a_package(package, script, tmp_path):
     (tmp_path/package).mkdir()
     (tmp_path/package/'__init__.py').write_text(f'raise ModuleNotFoundError("No module named {package!r}")')
@@ -199,10 +156,9 @@ def test_without_a_package(package, script, tmp_path):
 
 
 @pytest.mark.parametrize('words, pieces', [
-    ('--data {dir}/inf.csv --overwrite', ['argument --data']), ('--seed 1', ['--resume', '--overwrite']),
-    ('--resume --hidden 8', ['argument --hidden', '[8]', '[16, 16]']), ('--resume --seed 1', ['argument --seed']),
-    ('--resume --iterations 40', ['argument --iterations', '40', '41']), ('--resume --normalize', ['argument --norm']),
-    ('--resume --data ring', ['argument --data', 'ring', 'quadratic']),
+    ('--data {dir}/ragged.csv --overwrite', ['argument --data']), ('--seed 1', ['--resume', '--overwrite']),
+    ('--resume --hidden 8', ['argument --hidden', '[8]', '[16, 16]']), ('--resume --normalize', ['argument --norm']),
+    ('--resume --iterations 40', ['argument --iterations', '40', '41']),
     ('--sample 25 --iterations 500', ['argument --iterations', '500', '41'])])
 def test_what_is_refused_changes_nothing(words, pieces, half, done, bad_files, capsys):
     """Of an unfinished run; a finished one is only replaced by a new one."""
@@ -213,10 +169,7 @@ def test_what_is_refused_changes_nothing(words, pieces, half, done, bad_files, c
         assert files(folder) == before
 
 
-# ------------------------------------------------------------------------------------- what is in the folder already
-
-MINE = ('notes.txt', 'iterations/iteration_best.png', 'checkpoint-mine',
-        'snapshots/mine.npz', 'iterations/iteration_%06d.png', 'snapshots/%06d.npz.tmp')
+MINE = 'notes.txt', 'iterations/iteration_best.png', 'snapshots/mine.npz', 'snapshots/%06d.npz.tmp'
 
 
 def leave_own_files(folder):
@@ -227,17 +180,16 @@ def leave_own_files(folder):
 
 def assert_own_files(folder):
     """They are as they were; removes them, for what follows to see the run alone."""
-    assert [name for name in MINE if not (folder/name).exists() or (folder/name).read_text() != 'mine'] == []
     for name in MINE:
+        assert (folder/name).read_text() == 'mine'
         (folder/name).unlink()
 
 
-@pytest.mark.parametrize('name', [
-    'metrics.csv', 'loss_logs.csv', 'generated_samples.csv', 'training_loss.png', 'iterations.gif', 'index.html',
-    'summary.json', 'settings.json', 'columns.png', 'iterations/iteration_000777.png', 'snapshots/000777.npz',
-    'checkpoint/model-5.index', 'checkpoint.npz', 'saved_model/mine', 'tensorboard/mine', 'features', 'generator/x'])
-@pytest.mark.parametrize('words', ['', '--overwrite'])
-def test_files_of_the_users_are_not_touched(name, words, tmp_path, capsys):
+@pytest.mark.parametrize('words, name', [('', 'metrics.csv'), *(('--overwrite', name) for name in (
+    'metrics.csv', 'generated_samples.csv', 'iterations.gif', 'index.html', 'summary.json', 'settings.json',
+    'columns.png', 'iterations/iteration_000777.png', 'snapshots/000777.npz', 'checkpoint/model-5.index',
+    'checkpoint.npz', 'saved_model/mine', 'tensorboard/mine', 'features'))])
+def test_files_of_the_users_are_not_touched(words, name, tmp_path, capsys):
     """In a folder that never held a run, whatever bears a name of a run's is the user's."""
     (tmp_path/name).parent.mkdir(exist_ok=True)
     (tmp_path/name).write_text('{"mine": 1}')
@@ -259,20 +211,14 @@ def test_a_new_run_replaces_a_finished_one_whole(done, monkeypatch, capsys):
     assert 'Nothing was saved: starting from iteration 0' in capsys.readouterr().out
     assert '"seed": 1' in (done/'settings.json').read_text()
     assert_own_files(done)
-    frames = [path.name for path in done.glob('iterations/*_[0-9]*')]
-    assert sorted(frames) == ['iteration_000000.png', 'iteration_000020.png']
-    assert not list(done.rglob('*000040*')) and (done/'loss_logs.csv').read_text().count('\n') == 4
-    assert not decode_everything(done)
+    assert not list(done.rglob('*000040*')) and (done/'iterations'/'iteration_000020.png').exists()
+    assert (done/'loss_logs.csv').read_text().count('\n') == 4 and not decode_everything(done)
 
 
-def test_overwrite_discards_the_unfinished_run_alone(half, tmp_path):
-    """And a folder that holds files of other names only can be used without it."""
+def test_overwrite_discards_the_unfinished_run_alone(half):
     leave_own_files(half)
-    (tmp_path/'notes.txt').write_text('mine')
-    for folder, words in (half, ['--overwrite']), (tmp_path, []):
-        assert command(*STEPS, '--iterations', 2, '--pictures', 'none', *words, '--output', folder) == 0
-        assert (folder/'loss_logs.csv').read_text().count('\n') == 2 and (folder/'notes.txt').read_text() == 'mine'
-        assert not list(folder.glob('*/*000020*'))
+    assert command(*STEPS, '--iterations', 2, '--pictures', 'none', '--overwrite', '--output', half) == 0
+    assert (half/'loss_logs.csv').read_text().count('\n') == 2 and not list(half.glob('*/*000020*'))
     assert_own_files(half)
 
 
@@ -280,17 +226,15 @@ def test_an_interrupted_run_resumes_where_it_was_moved_to(half, finished, tmp_pa
     """Also where a kill left files and a model half written."""
     leave_own_files(half)
     moved = half.rename(tmp_path/'moved')
-    (moved/'iterations').mkdir(exist_ok=True)
     for name in 'saved_model', 'saved_model.tmp':
         (moved/name).mkdir()
         (moved/name/'mark').touch()
     for name in 'iterations/iteration_000040.png.tmp', 'summary.json.tmp', 'checkpoint.npz.tmp':
         (moved/name).write_text('left by a kill')
     assert command('--resume', '--pictures', 'article', '--output', moved) == 0
-    assert 'Going on from iteration ' in capsys.readouterr().out
+    assert 'Going on from iteration 2' in capsys.readouterr().out
     assert_own_files(moved)
-    assert not decode_everything(moved)
-    assert not compare(moved, finished)
+    assert not decode_everything(moved) and not compare(moved, finished)
 
 
 @pytest.mark.parametrize('words', [STEPS, ['--resume'], ['--sample', '5']], ids=['new', 'resume', 'sample'])
@@ -307,25 +251,15 @@ def test_a_finished_run_grows(half, finished, tmp_path, monkeypatch, capsys):
     summary must not say any more that all is done."""
     assert command('--resume', '--output', half) == 0
     assert_same_numbers(half, finished)
-    assert '\nGoing on from iteration 2' in capsys.readouterr().out
     with monkeypatch.context() as patch:
         patch.setattr(gan_quadratic.Run, 'train', lambda run: interrupt())
         assert command('--resume', '--iterations', 62, '--output', half) == 130
+    capsys.readouterr()
     assert command('--resume', '--output', half) == 0
     said, longer = capsys.readouterr().out, tmp_path/'longer'
     assert '\nGoing on from iteration 41' in said and 'is finished' not in said
     assert command(*STEPS, '--iterations', 62, '--pictures', 'none', '--output', longer) == 0
-    assert not compare(half, longer)
-    assert not decode_everything(half)
-
-
-def test_killed_before_the_first_checkpoint(half, finished, capsys):
-    """Its samples fail the second claim, which is followed by advice."""
-    (half/'checkpoint.npz').unlink()
-    assert command('--resume', '--output', half) == 0
-    said = capsys.readouterr().out
-    assert 'starting from iteration 0' in said and '--' in said.partition('\nTry ')[2].split('\n')[0]
-    assert_same_numbers(half, finished)
+    assert not compare(half, longer) and not decode_everything(half)
 
 
 def test_data_that_changed_or_went(tmp_path, capsys):
@@ -333,8 +267,7 @@ def test_data_that_changed_or_went(tmp_path, capsys):
     np.save(source, rows)
     assert command('--data', source, *STEPS, '--iterations', 2, '--pictures', 'none', '--output', folder) == 0
     before = files(folder)
-    for change, piece in ((lambda: np.save(source, rows + 1), 'not what the run began with'),
-                          (source.unlink, 'cannot be read')):
+    for change, piece in ((lambda: np.save(source, rows + 1), 'not what the run'), (source.unlink, 'cannot be read')):
         change()
         assert command('--resume', '--iterations', 3, '--output', folder) == 2
         one_line(capsys, piece)
@@ -344,37 +277,34 @@ def test_data_that_changed_or_went(tmp_path, capsys):
     assert command('--resume', '--iterations', 3, '--data', tmp_path/'moved.npy', '--output', folder) == 0
 
 
-# -------------------------------------------------------------------------------------------------- kills, interrupts
-
 def wait_until(happened, process):
     """Waits for something of a run, or for the run's end."""
     while not happened() and process.is_alive():
         time.sleep(0.01)
 
 
-def wait_for_end_of_drawing(folder):
+def assert_resumes(folder, reference):
+    """What a killed run left, once nothing draws there, decodes, and --resume completes it."""
     while drawing_processes(folder):
         time.sleep(0.05)
+    assert not decode_everything(folder, temporary=True)
+    assert command('--resume', '--output', folder) == 0
+    assert not decode_everything(folder) and not compare(folder, reference)
 
 
 @needs_proc
-@pytest.mark.parametrize('seed', range(2))
-def test_killed_at_a_random_moment(seed, finished, tmp_path, capsys):
-    """The second with its drawing process. Many more, of the compiled loop, by kill_resume.py."""
-    rng, folder, both = random.Random(seed), tmp_path/'run', seed == 1
+def test_killed_at_a_random_moment(finished, tmp_path):
+    """With its drawing process; alone: below. Many more, of the compiled loop, by kill_resume.py."""
+    folder = tmp_path/'run'
     process = fork_command(*STEPS, '--output', folder, log=tmp_path/'log')
     wait_until((folder/'settings.json').exists, process)
-    process.join(rng.uniform(0, 2))
-    drawing = drawing_processes(folder) if both else []
+    process.join(1)  # as far as it then is, which differs from time to time
+    drawing = drawing_processes(folder)
     process.kill()
     for pid in drawing:
         os.kill(pid, signal.SIGKILL)
     process.join()
-    wait_for_end_of_drawing(folder)
-    assert not decode_everything(folder, temporary=True)
-    assert command('--resume', '--output', folder) == 0
-    assert not decode_everything(folder)
-    assert not compare(folder, finished)
+    assert_resumes(folder, finished)
 
 
 @needs_proc
@@ -396,7 +326,7 @@ def test_the_drawing_process_is_killed(finished, tmp_path, monkeypatch, capsys):
 
 @needs_proc
 @pytest.mark.parametrize('number, status, at', [
-    (signal.SIGKILL, -9, 'summary.json'), (signal.SIGTERM, 143, 'summary.json'), (signal.SIGINT, 130, 'metrics.csv')])
+    (signal.SIGKILL, -9, 'metrics.csv'), (signal.SIGINT, 130, 'summary.json')])
 def test_the_drawing_process_ends_with_its_run(number, status, at, finished, tmp_path):
     """Also when all is trained and it has all to draw still: else it would draw into the resumed run's files. An
     interrupted run says in its last line how to go on."""
@@ -409,28 +339,11 @@ def test_the_drawing_process_ends_with_its_run(number, status, at, finished, tmp
     os.kill(process.pid, number)
     os.kill(drawing, signal.SIGCONT)
     process.join()
-    wait_for_end_of_drawing(folder)
     line = log.read_text().splitlines()[-1]
     assert process.exitcode == status, line
     assert number == signal.SIGKILL or line.endswith(f'go on with: python gan_quadratic.py --resume --output {folder}')
-    assert compare(folder, finished) and not decode_everything(folder, temporary=number == signal.SIGKILL)
-    assert command('--resume', '--output', folder) == 0
-    assert not compare(folder, finished)
-
-
-@needs_proc
-def test_an_interrupt_while_the_last_pictures_of_a_failure_are_drawn(done, monkeypatch):
-    """No drawing process outlives the run, whose folder another may have by then."""
-    drawing = gan_quadratic.drawing_process(done, dict(pictures='all'))
-    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch, drawing:
-        wait = subprocess.Popen.wait
-
-        def interrupted(drawing, *rest, **options):
-            patch.setattr(subprocess.Popen, 'wait', wait)
-            raise KeyboardInterrupt
-        patch.setattr(subprocess.Popen, 'wait', interrupted)
-        raise gan_quadratic.Failure
-    assert not drawing_processes(done)
+    assert compare(folder, finished)
+    assert_resumes(folder, finished)
 
 
 def test_an_interrupt_that_is_swallowed_comes_again(tmp_path, monkeypatch, capsys):
@@ -446,38 +359,33 @@ def test_an_interrupt_that_is_swallowed_comes_again(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(signal, 'alarm', soon)
     at_iteration(monkeypatch, 30, swallowed)
     assert command(*STEPS, '--iterations', 100_000, '--pictures', 'none', '--output', tmp_path) == 130
-    assert 'stopped' in one_line(capsys, '--resume') and asked == [5, 5, 0]
+    one_line(capsys, 'stopped', '--resume')
+    assert asked == [5, 5, 0]
 
 
-@pytest.mark.parametrize('words', [
-    '--learning-rate 1000 --activation relu --hidden 64 64 64 --scale 1000000', '--learning-rate 10'])
-def test_a_run_that_diverges(words, tmp_path, capsys):
-    folder = tmp_path/'run'
-    assert command(*STEPS, *words.split(), '--pictures', 'none', '--overwrite', '--output', folder) == 1
-    one_line(capsys, 'iteration', 'a loss is not finite or beyond 1e+08', f'{" ".join(words.split()[:1])} below')
-    assert not decode_everything(folder)
+def test_a_run_that_diverges(tmp_path, capsys):
+    words = STEPS + ('--learning-rate', 10, '--pictures', 'none', '--overwrite')
+    assert command(*words, '--output', tmp_path/'run') == 1
+    one_line(capsys, 'iteration', 'a loss is not finite or beyond 1e+08', '--learning-rate below')
+    assert not decode_everything(tmp_path/'run')
 
 
-@pytest.mark.parametrize('before, line', [(True, 'iteration 41: a loss is'), (False, 'iteration 42: a weight is')])
-def test_not_finite_leaves_what_was_good(before, line, done, monkeypatch, capsys):
+def test_not_finite_leaves_what_was_good(done, monkeypatch, capsys):
     """Weights that stop being finite in a run that has checkpoint and pictures already."""
     whole, step = files(done), gan_quadratic.train_iteration
-
     def stepping(sess, *rest, **options):
-        result = before or step(sess, *rest, **options)
+        result = step(sess, *rest, **options)
         bias, = [v for v in gan_quadratic.tf.trainable_variables() if v.op.name == 'GAN/Generator/dense_1/bias']
         bias.load([np.nan]*16, sess)
-        return step(sess, *rest, **options) if before else result
+        return result
     monkeypatch.setattr(gan_quadratic, 'train_iteration', stepping)
     assert command('--resume', '--iterations', 42, '--pictures', 'none', '--output', done) == 1
-    one_line(capsys, line)
+    one_line(capsys, 'iteration 42: a weight is')
     assert not decode_everything(done)
     after = files(done)
     assert {name for name in whole if after.get(name) != whole[name]} == {
         'settings.json', 'summary.json', 'tensorboard/events.out.tfevents'}
 
-
-# ----------------------------------------------------------------------------------------- no space, no permission
 
 @contextlib.contextmanager
 def files_of_at_most(size):
@@ -488,14 +396,6 @@ def files_of_at_most(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
-    path = tmp_path/'numbers.json'
-    gan_quadratic.write_file(path, a=1)
-    with pytest.raises(OSError, match='too large'), files_of_at_most(20):
-        gan_quadratic.write_file(path, a='much longer than that')
-    assert files(tmp_path) == {'numbers.json': b'{\n "a": 1\n}\n'}
 
 
 @pytest.mark.parametrize('size, file', [
@@ -513,38 +413,33 @@ def test_no_space_left(size, file, finished, tmp_path, capsys):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MB, mounted at this folder."""
     folder = tmp_path/'disk'
     folder.mkdir()
-    if not AS_ROOT or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(folder)],
+    if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(folder)],
                                      capture_output=True).returncode:
         pytest.skip('may not mount a file system here')
     yield folder
     subprocess.run(['umount', '-l', str(folder)], check=True)
 
 
-def fill(folder, room):
-    """Fills the file system with a file that leaves so many bytes free."""
-    disk = os.statvfs(folder)
-    (folder/'ballast').write_bytes(bytes(max(0, disk.f_bavail*disk.f_frsize - room)))
-
-
-@pytest.mark.parametrize('room', [8_000, 60_000])
-def test_a_full_disk(room, small_disk, finished, monkeypatch, capfd):
-    """Here a checkpoint, which TensorFlow writes, has no room either; and in the end nor have the samples."""
+def test_a_full_disk(small_disk, finished, monkeypatch, capfd):
+    """Here a checkpoint, which TensorFlow writes, has no room either."""
     folder = small_disk/'run'
+    def fill():
+        disk = os.statvfs(small_disk)
+        (small_disk/'ballast').write_bytes(bytes(disk.f_bavail*disk.f_frsize - 8_000))
     with monkeypatch.context() as patch:
         patch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
-        at_iteration(patch, 30, lambda: fill(small_disk, room))
+        at_iteration(patch, 30, fill)
         assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
     one_line(capfd, folder, 'No space left', '--resume')
     assert not decode_everything(folder)
     (small_disk/'ballast').unlink()
-    assert command('--resume', '--output', folder) == 0
+    assert command('--resume', '--pictures', 'none', '--output', folder) == 0
     assert_same_numbers(folder, finished)
 
 
-def test_a_read_only_disk(small_disk, half, finished, capsys):
+def test_a_read_only_disk(small_disk, half, capsys):
     folder = shutil.copytree(half, small_disk/'run')
     before = files(folder)
     subprocess.run(['mount', '-o', 'remount,ro', str(small_disk)], check=True)
@@ -552,147 +447,93 @@ def test_a_read_only_disk(small_disk, half, finished, capsys):
     one_line(capsys, 'Read-only file system')
     assert command(*STEPS, '--output', small_disk/'another') == 1
     one_line(capsys, 'Read-only file system')
-    subprocess.run(['mount', '-o', 'remount,rw', str(small_disk)], check=True)
     assert files(folder) == before
-    assert command('--resume', '--output', folder) == 0
-    assert_same_numbers(folder, finished)
 
 
-@pytest.mark.skipif(AS_ROOT, reason='root may write everywhere')
-def test_without_permission(half, finished, capsys):
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_without_permission(half, capsys):
+    before = files(half)
     half.chmod(0o500)
     assert command('--resume', '--output', half) == 1
     one_line(capsys, 'Permission denied', '--resume')
     half.chmod(0o700)
-    assert command('--resume', '--output', half) == 0
-    assert_same_numbers(half, finished)
+    assert files(half) == before
 
 
-@pytest.mark.parametrize('seconds', [0, 5], ids=['at the checkpoint', 'at the next row'])
-def test_a_folder_that_vanishes(seconds, tmp_path, monkeypatch, capfd):
+def test_a_folder_that_vanishes(tmp_path, monkeypatch, capfd):
     folder = tmp_path/'run'
     at_iteration(monkeypatch, 10, lambda: shutil.rmtree(folder))
-    monkeypatch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', seconds)
+    monkeypatch.setattr(gan_quadratic, 'CHECKPOINT_EVERY', 0)
     assert command(*STEPS, '--pictures', 'none', '--output', folder) == 1
     one_line(capfd, folder)
 
 
-# ---------------------------------------------------------------------------------------------------------- damage
-
-def cut(name, share=0.5):
-    """Damage: a file that lost its end."""
-    def damage(folder):
-        path, = folder.glob(name)
-        os.truncate(path, int(share*path.stat().st_size))
-    return damage
-
-
-def gone(name):
-    return lambda folder: gan_quadratic.remove(folder/name)
+def damage(folder, pattern, change):
+    """Gives a file the content that `change` makes of its own; None: removes it."""
+    path, = folder.glob(pattern)
+    content = change and change(path.read_bytes())
+    gan_quadratic.remove(path)
+    if content is not None:
+        path.write_bytes(content)
 
 
-def flip(name, where):
-    """Damage: one wrong bit, at this share of the file."""
-    def damage(folder):
-        content = bytearray((folder/name).read_bytes())
-        content[int(where*len(content))] ^= 4
-        (folder/name).write_bytes(content)
-    return damage
+def cut(share):
+    return lambda content: content[:int(share*len(content))]
 
 
-def put(name, text):
-    """Damage: another content."""
-    return lambda folder: (folder/name).write_text(text)
+def flip(where):
+    """One wrong bit, at this share of the file."""
+    return lambda content: bytes(byte ^ 4*(k == int(where*len(content))) for k, byte in enumerate(content))
 
 
-def edit(without=None, **changes):
-    """Damage: other values in settings.json, and one of its names gone."""
-    def damage(folder):
-        content = dict(gan_quadratic.read_file(folder/SETTINGS), **changes)
-        content.pop(without, None)
-        put(SETTINGS, json.dumps(content))(folder)
-    return damage
+def replace(old, new):
+    return lambda content: content.replace(old, new)
 
 
-def of_another_format(folder):
-    arrays = gan_quadratic.read_file(folder/CHECKPOINT)
-    state = dict(json.loads(arrays['state'].tobytes()), format=99)
-    np.savez(folder/CHECKPOINT, **dict(arrays, state=np.frombuffer(json.dumps(state).encode(), np.uint8)))
-
-
-def shorter_than_recorded(folder):
-    """Of two CSVs one has rows that the checkpoint knows nothing of, the other lacks some that it knows."""
-    with open(folder/LOSSES, 'a') as file:
-        file.write('70,1,1\n')
-    cut(METRICS, 0.9)(folder)
-
-
-CHECKPOINT, SETTINGS, LOSSES, METRICS = 'checkpoint.npz', 'settings.json', 'loss_logs.csv', 'metrics.csv'
+CHECKPOINT, SETTINGS = 'checkpoint.npz', 'settings.json'
 DAMAGE = [
-    (cut(CHECKPOINT, 0), CHECKPOINT), (cut(CHECKPOINT, 0.9), CHECKPOINT), (flip(CHECKPOINT, 0.5), CHECKPOINT),
-    (put(CHECKPOINT, '\x00\x01'), CHECKPOINT), (of_another_format, 'of another version'), (cut(SETTINGS), SETTINGS),
-    (put(SETTINGS, '\x00\x01'), SETTINGS), (put(SETTINGS, '{}'), SETTINGS), (edit('batch_size'), SETTINGS),
-    (edit(hidden=[16, 17]), 'of another run'), (edit(hidden=[16]), 'of another run'),
-    (cut('summary.json'), 'summary.json'), (cut(LOSSES, 0.9), LOSSES), (shorter_than_recorded, METRICS),
-    (gone(LOSSES), LOSSES)]
+    (CHECKPOINT, cut(0), CHECKPOINT), (CHECKPOINT, cut(0.9999), CHECKPOINT), (CHECKPOINT, flip(0.5), CHECKPOINT),
+    (SETTINGS, cut(0.5), SETTINGS), (SETTINGS, replace(b'batch_size', b'other'), SETTINGS),
+    (SETTINGS, replace(b'16', b'17'), 'of another run'), ('summary.json', cut(0.5), 'summary.json'),
+    ('metrics.csv', cut(0.9), 'metrics.csv'), ('loss_logs.csv', None, 'loss_logs.csv')]
 
 
-@pytest.mark.parametrize('damage, piece', DAMAGE)
-def test_damage(damage, piece, done, capsys):
-    """One line, and neither a restart from nothing nor a change of what is there, which may be all there is."""
-    damage(done)
+@pytest.mark.parametrize('name, change, piece', DAMAGE)
+def test_damage(name, change, piece, done, capsys):
+    """One line, and neither a restart from nothing nor a change of what is there, which may be all there is: not even
+    of a row that the checkpoint knows nothing of."""
+    with open(done/'loss_logs.csv', 'a') as file:
+        file.write('70,1,1\n')
+    damage(done, name, change)
     before = files(done)
     assert command('--resume', '--iterations', 81, '--pictures', 'none', '--output', done) == 1
     one_line(capsys, done, piece)
     assert files(done) == before
 
 
-@pytest.mark.parametrize('damage', [
-    cut('snapshots/data.npz'), gone('snapshots/data.npz'), cut('saved_model/saved_model.pb'), gone('saved_model'),
-    cut('saved_model/*/*data*'), cut('saved_model/*/*index'), gone('saved_model/variables')])
-def test_damage_of_what_samples_are_made_from(damage, done, capsys):
-    damage(done)
+@pytest.mark.parametrize('name, change', [
+    ('snapshots/data.npz', cut(0.5)), ('snapshots/data.npz', None), ('saved_model/saved_model.pb', cut(0.5)),
+    ('saved_model', None), ('saved_model/*/*data*', cut(0.5)), ('saved_model/*/*index', cut(0.5))])
+def test_damage_of_what_samples_are_made_from(name, change, done, capsys):
+    damage(done, name, change)
     before = files(done)
     assert command('--sample', 25, '--output', done) == 1
     one_line(capsys, done)
     assert files(done) == before
 
 
-def test_a_checkpoint_is_damaged_wherever_it_is_cut_or_a_bit_is_wrong(done):
-    content, path = (done/CHECKPOINT).read_bytes(), done/CHECKPOINT
-    for damage in (*(cut(CHECKPOINT, share) for share in (0.01, 0.3, 0.99, 0.9999)),
-                   *(flip(CHECKPOINT, where) for where in (0.1, 0.3, 0.7))):
-        path.write_bytes(content)
-        damage(done)
-        with pytest.raises(gan_quadratic.Failure, match='damaged'):
-            gan_quadratic.read_file(path)
-
-
-@pytest.mark.parametrize('old, new', [(b"'shape': (989", b"'shape': (189"), (b"{'descr'", b"z'descr'")])
-def test_what_an_array_says_of_itself_is_checked_before_it_is_believed(old, new, tmp_path):
-    """One bit, in arrays so long that NumPy reads no further than it is told to."""
-    np.savez(tmp_path/CHECKPOINT, recent=np.ones([989, 2]))
-    (tmp_path/CHECKPOINT).write_bytes((tmp_path/CHECKPOINT).read_bytes().replace(old, new))
-    with pytest.raises(gan_quadratic.Failure, match='damaged'):
-        gan_quadratic.read_file(tmp_path/CHECKPOINT)
-
-
-@pytest.mark.parametrize('n', [25, 12_345])
-def test_sample(n, done, capsys):
+def test_sample(done, half, capsys):
     """Without training, and nothing else changes; the first rows are the same for every number of them. Nor does
-    anything where a finished run is to go on."""
-    before = files(done)
+    anything where a finished run is to go on, or an unfinished one has no model yet."""
+    before, unfinished = files(done), files(half)
     assert command('--resume', '--output', done) == 0
     assert 'is finished' in capsys.readouterr().out and files(done) == before
-    assert command('--sample', n, '--output', done) == 0
-    after = files(done)
-    ours, theirs = after.pop('generated_samples.csv'), before.pop('generated_samples.csv')
-    assert ours.count(b'\n') == n + 1 and (ours.startswith(theirs) or theirs.startswith(ours))
-    assert after == before
-
-
-def test_sample_of_an_unfinished_run(half, capsys):
-    before = files(half)
     assert command('--sample', 25, '--output', half) == 1
     one_line(capsys, 'holds no trained generator yet; train one with --resume', half)
-    assert files(half) == before
+    assert files(half) == unfinished
+    theirs = before.pop('generated_samples.csv')
+    for n in 25, 12_345:
+        assert command('--sample', n, '--output', done) == 0
+        after = files(done)
+        ours = after.pop('generated_samples.csv')
+        assert ours.count(b'\n') == n + 1 and (ours.startswith(theirs) or theirs.startswith(ours)) and after == before
