@@ -25,36 +25,19 @@ def started():
     return sess
 
 
-def weights():
-    """Of the default graph, also the optimizers', by name."""
-    return {v.op.name: v.read_value() for v in tf.global_variables()}
-
-
 @pytest.fixture(scope='module')
-def built():
+def tutorial():
+    """The tutorial's graph, and a session on it with weights that each test leaves somewhere else."""
     with tf.Graph().as_default():
         tf.set_random_seed(1)
-        gan, sess = build_gan(), started()
-        return gan, sess, sess.run(weights())
-
-
-def set_weights(sess, values):
-    """Gives the graph's variables these values, by name."""
-    for variable in tf.global_variables():
-        variable.load(values[variable.op.name], sess)
-
-
-@pytest.fixture
-def tutorial(built):
-    """The tutorial's graph, and a session on it with initial weights."""
-    gan, sess, first = built
-    with sess.graph.as_default():
-        set_weights(sess, first)
-        yield gan, sess
+        yield build_gan(), started()
 
 
 def variables(scope):
     return tf.trainable_variables(scope)
+
+
+NETWORKS = 'GAN/Generator', 'GAN/Discriminator'
 
 
 # ------------------------------------------------------------------------------------------------------- data
@@ -79,30 +62,21 @@ def test_rows_are_the_same_however_many_are_asked_for_at_a_time(name):
 
 # --------------------------------------------------------------------------------------------------- networks
 
-def test_names_shapes_and_counts(tutorial):
-    gan, _ = tutorial
+def test_names_shapes_and_reuse(tutorial):
+    gan, sess = tutorial
     assert gan._fields == ('X', 'Z', 'G_sample', 'r_logits', 'f_logits', 'r_rep', 'g_rep', 'disc_loss', 'gen_loss',
                            'disc_step', 'gen_step')
     shapes = {v.op.name: v.shape.as_list() for v in variables('GAN/')}
-    assert shapes == {
-        'GAN/Generator/dense/kernel': [2, 16], 'GAN/Generator/dense/bias': [16],
-        'GAN/Generator/dense_1/kernel': [16, 16], 'GAN/Generator/dense_1/bias': [16],
-        'GAN/Generator/dense_2/kernel': [16, 2], 'GAN/Generator/dense_2/bias': [2],
-        'GAN/Discriminator/dense/kernel': [2, 16], 'GAN/Discriminator/dense/bias': [16],
-        'GAN/Discriminator/dense_1/kernel': [16, 16], 'GAN/Discriminator/dense_1/bias': [16],
-        'GAN/Discriminator/dense_2/kernel': [16, 2], 'GAN/Discriminator/dense_2/bias': [2],
-        'GAN/Discriminator/dense_3/kernel': [2, 1], 'GAN/Discriminator/dense_3/bias': [1]}
-    assert [sum(math.prod(shape) for name, shape in shapes.items() if network in name)
-            for network in ('Generator', 'Discriminator')] == [354, 357]
+    layers = [(network, k, shape) for network, widths in zip(NETWORKS, ([2, 16, 16, 2], [2, 16, 16, 2, 1]))
+              for k, shape in enumerate(zip(widths, widths[1:]))]
+    names = [(f'{network}/dense' + (f'_{k}' if k else ''), shape) for network, k, shape in layers]
+    assert shapes == {f'{name}/{part}': each for name, (n, m) in names for part, each in (
+        ('kernel', [n, m]), ('bias', [m]))} and sum(map(math.prod, shapes.values())) == 354 + 357
     assert all(each.shape.as_list() == [None, 2] for each in (gan.X, gan.Z, gan.G_sample, gan.r_rep, gan.g_rep))
     assert gan.r_logits.shape.as_list() == gan.f_logits.shape.as_list() == [None, 1]
-
-
-def test_reuse_shares_the_variables(tutorial):
-    gan, sess = tutorial
-    samples, again = sess.run([gan.G_sample, generator(gan.Z, reuse=True)], {gan.Z: np.full([5, 2], 0.3)})
-    real, fake = sess.run([[gan.r_logits, gan.r_rep], [gan.f_logits, gan.g_rep]], {
-        gan.X: samples, gan.Z: np.full([5, 2], 0.3)})
+    Z = np.full([5, 2], 0.3)
+    samples, again = sess.run([gan.G_sample, generator(gan.Z, reuse=True)], {gan.Z: Z})
+    real, fake = sess.run([[gan.r_logits, gan.r_rep], [gan.f_logits, gan.g_rep]], {gan.X: samples, gan.Z: Z})
     assert np.array_equal(samples, again) and len(variables('GAN/')) == 14
     assert all(np.array_equal(*pair) for pair in zip(real, fake))
 
@@ -157,22 +131,20 @@ class Reference:
 
 def reference_step(G, D, X, Z):
     """A discriminator step and a generator step; returns both losses."""
-    n = len(X)
     f_logits = D.forward(G.forward(Z))
-    fake, _ = D.backward(sigmoid(f_logits)/n)
+    fake, _ = D.backward(sigmoid(f_logits)/len(Z))
     r_logits = D.forward(X)
-    real, _ = D.backward((sigmoid(r_logits) - 1)/n)
+    real, _ = D.backward((sigmoid(r_logits) - 1)/len(X))
     dloss = np.mean(np.log1p(np.exp(-r_logits)) + np.log1p(np.exp(f_logits)))
     D.update([a + b for a, b in zip(real, fake)])
     f_logits = D.forward(G.forward(Z))
-    _, d = D.backward((sigmoid(f_logits) - 1)/n)
-    G.update(G.backward(d)[0])
+    G.update(G.backward(D.backward((sigmoid(f_logits) - 1)/len(Z))[1])[0])
     return dloss, np.mean(np.log1p(np.exp(-f_logits)))
 
 
 def test_twenty_alternating_steps_follow_the_reference(tutorial):
     (gan, sess), rng = tutorial, np.random.default_rng(0)
-    networks = [variables('GAN/Generator'), variables('GAN/Discriminator')]
+    networks = [*map(variables, NETWORKS)]
     G, D = (Reference(values, linear) for values, linear in zip(sess.run(networks), (1, 2)))
     for _ in range(20):
         X, Z = sample_data(64, scale=4, rng=rng), sample_Z(64, 2, rng)
@@ -186,7 +158,7 @@ def test_twenty_alternating_steps_follow_the_reference(tutorial):
 def test_each_step_moves_its_own_network_alone_and_real_features_stay(tutorial):
     gan, sess = tutorial
     feed = {gan.X: sample_data(32), gan.Z: sample_Z(32, 2)}
-    networks = [variables('GAN/Generator'), variables('GAN/Discriminator')]
+    networks = [*map(variables, NETWORKS)]
 
     def moved(step):
         before = sess.run(networks)
@@ -213,9 +185,10 @@ def losses_of(*ways, n=50, **networks):
         rng = np.random.default_rng(4)
         X, Z = sample_data(n*16, rng=rng).reshape(n, 16, 2), sample_Z(n*16, 2, rng).reshape(n, 16, 2)
         with started() as sess:
-            first = sess.run(weights())
+            first = sess.run(tf.global_variables())
             for way, *calls in ways:
-                set_weights(sess, first)
+                for variable, value in zip(tf.global_variables(), first):
+                    variable.load(value, sess)
                 ends = np.cumsum(calls)
                 yield np.concatenate(
                     [loops[way](sess, X[end - k:end], Z[end - k:end]) for k, end in zip(calls, ends)] if calls else
@@ -230,22 +203,18 @@ def test_the_loop_in_the_graph_agrees_with_step_by_step():
     assert np.array_equal(parts, whole)
 
 
-def test_every_kind_of_network_trains_both_ways(monkeypatch):
-    """Every activation, in every kind of layer, at once, as their mean."""
+def test_every_kind_of_network_and_the_penalty_train_both_ways(monkeypatch):
+    """Every activation, in every kind of layer, at once, as their mean; and a deep network."""
     for table in ACTIVATIONS, LAYERS:
         every = list(table.values())
         monkeypatch.setitem(table, 'all', lambda *words, every=every: sum(each(*words) for each in every)/len(every))
-    loop, steps = losses_of(['no XLA', 2], ['steps'], n=2, activation='all', layer='all', hsize=[4],
-                            output_mapping='tanh', low=np.float32([-50, 10]), high=np.float32([50, 2510]))
-    assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
-    np.testing.assert_allclose(loop, steps, rtol=1e-4)
-
-
-def test_a_deep_network_trains_with_the_penalty_both_ways():
-    deep = dict(n=6, hsize=[12, 8, 6])
-    loop, steps = losses_of(['no XLA', 6], ['steps'], penalty=1000., **deep)
-    np.testing.assert_allclose(loop, steps, rtol=1e-4)
-    without, = losses_of(['steps'], **deep)
+    for flags in (dict(n=2, activation='all', layer='all', hsize=[4], output_mapping='tanh',
+                       low=np.float32([-50, 10]), high=np.float32([50, 2510])),
+                  dict(n=6, hsize=[12, 8, 6], penalty=1000.)):
+        loop, steps = losses_of(['no XLA', flags['n']], ['steps'], **flags)
+        assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
+        np.testing.assert_allclose(loop, steps, rtol=1e-4)
+    without, = losses_of(['steps'], **dict(flags, penalty=0.))
     assert steps[0, 0] == pytest.approx(without[0, 0], rel=1e-6)  # the loss that is reported is the tutorial's
     assert np.abs(steps[1:] - without[1:]).max() > 1e-3           # and yet D learned otherwise
 
@@ -280,11 +249,11 @@ def test_layers_follow_their_definitions(graph):
 
 
 def test_tanh_mapping_stays_within_the_range(graph):
-    out = generator(tf.constant(1e6*sample_Z(500, 2), 'float32'), output_mapping='tanh',
-                    low=np.float32([-50, 10]), high=np.float32([50, 2510]))
+    low, high = np.float32([-50, 10]), np.float32([50, 2510])
+    out = generator(tf.constant(1e6*sample_Z(500, 2), 'float32'), output_mapping='tanh', low=low, high=high)
     with started() as sess:
         rows = sess.run(out)
-    assert (rows >= [-50.001, 9.99]).all() and (rows <= [50.001, 2510.01]).all() and np.ptp(rows[:, 0]) > 90
+    assert (rows >= low - 0.01).all() and (rows <= high + 0.01).all() and np.ptp(rows[:, 0]) > 90
 
 
 # -------------------------------------------------------------------------------------- penalty, narrow products
@@ -313,19 +282,19 @@ def test_the_penalty_and_its_gradients_follow_the_reference(graph):
             assert gradient[index] == pytest.approx((values[1] - values[0])/2e-6, rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize('units', [1, 2, 3])
-def test_a_product_has_the_gradients_of_matmul(units, graph):
+def test_a_product_has_the_gradients_of_matmul(graph):
     """Also the second ones, of which the penalty is made."""
     rng = np.random.default_rng(0)
-    x, kernel = (tf.constant(rng.normal(size=shape), 'float32') for shape in ([7, 4], [4, units]))
-
-    def gradients(multiply):
-        y = tf.reduce_sum(tf.tanh(multiply(x, kernel))**2)
-        first = tf.gradients(y, [x, kernel])
-        return [y, *first, *tf.gradients(tf.reduce_sum(first[0]**2), [x, kernel])]
-    with tf.Session() as sess:
-        for ours, theirs in zip(sess.run(gradients(program.product)), sess.run(gradients(tf.matmul))):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    for units in 1, 2, 3:
+        x, kernel = (tf.constant(rng.normal(size=shape), 'float32') for shape in ([7, 4], [4, units]))
+        found = []
+        for multiply in program.product, tf.matmul:
+            y = tf.reduce_sum(tf.tanh(multiply(x, kernel))**2)
+            first = tf.gradients(y, [x, kernel])
+            found.append([y, *first, *tf.gradients(tf.reduce_sum(first[0]**2), [x, kernel])])
+        with tf.Session() as sess:
+            for ours, theirs in zip(*sess.run(found)):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_where_networks_run(graph):
