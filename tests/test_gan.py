@@ -6,8 +6,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import gan_quadratic as program
-from gan_quadratic import (ACTIVATIONS, LAYERS, build_gan, build_loop, discriminator, generator, get_y, sample_data,
-                           sample_Z, train_iteration)
+from gan_quadratic import (ACTIVATIONS, LAYERS, build_gan, build_loop, generator, get_y, sample_data, sample_Z,
+                           train_iteration)
+
+NETWORKS = 'GAN/Generator', 'GAN/Discriminator'
+variables = tf.trainable_variables
 
 
 @pytest.fixture
@@ -25,22 +28,11 @@ def started():
     return sess
 
 
-@pytest.fixture(scope='module')
-def tutorial():
-    """The tutorial's graph, and a session on it with weights that each test leaves somewhere else."""
-    with tf.Graph().as_default():
-        tf.set_random_seed(1)
-        yield build_gan(), started()
+@pytest.fixture
+def tutorial(graph):
+    """The tutorial's graph, and a session on it."""
+    return build_gan(), started()
 
-
-def variables(scope):
-    return tf.trainable_variables(scope)
-
-
-NETWORKS = 'GAN/Generator', 'GAN/Discriminator'
-
-
-# ------------------------------------------------------------------------------------------------------- data
 
 def test_the_tutorials_calls_follow_numpys_global_seed():
     np.random.seed(5)
@@ -51,16 +43,6 @@ def test_the_tutorials_calls_follow_numpys_global_seed():
     assert np.array_equal(y, 10 + x**2) and get_y(3) == 19
     assert Z.shape == (7, 3) and -1 <= Z.min() < 0 < Z.max() < 1
 
-
-@pytest.mark.parametrize('name', program.DISTRIBUTIONS)
-def test_rows_are_the_same_however_many_are_asked_for_at_a_time(name):
-    sample = program.DISTRIBUTIONS[name].sample
-    once, parts = np.random.default_rng(0), np.random.default_rng(0)
-    whole = sample(60, 100., once)
-    assert np.array_equal(whole, np.concatenate([sample(n, 100., parts) for n in (1, 19, 40)]))
-
-
-# --------------------------------------------------------------------------------------------------- networks
 
 def test_names_shapes_and_reuse(tutorial):
     gan, sess = tutorial
@@ -84,15 +66,12 @@ def test_names_shapes_and_reuse(tutorial):
 def test_initial_weights_are_glorot_uniform_and_biases_zero(graph):
     build_gan(hsize=[64, 64])
     with started() as sess:
-        values = {v.op.name: sess.run(v) for v in variables('GAN/')}
-    for name, value in values.items():
-        bound = np.sqrt(6/sum(value.shape)) if name.endswith('kernel') else 0
-        assert np.abs(value).max() <= bound
-        if bound and value.size >= 100:
-            assert np.abs(value).max() > 0.9*bound and abs(value.std() - bound/3**0.5) < 0.1*bound
+        for v in variables('GAN/'):
+            value, bound = sess.run(v), np.sqrt(6/sum(v.shape.as_list())) if v.op.name.endswith('kernel') else 0
+            assert np.abs(value).max() <= bound
+            if bound and value.size >= 100:
+                assert np.abs(value).max() > 0.9*bound and abs(value.std() - bound/3**0.5) < 0.1*bound
 
-
-# ----------------------------------------------------------------------------------------- losses and updates
 
 def sigmoid(x):
     return 1/(1 + np.exp(-x))
@@ -130,7 +109,7 @@ class Reference:
 
 
 def reference_step(G, D, X, Z):
-    """A discriminator step and a generator step; returns both losses."""
+    """Both losses of a discriminator step and a generator step."""
     f_logits = D.forward(G.forward(Z))
     fake, _ = D.backward(sigmoid(f_logits)/len(Z))
     r_logits = D.forward(X)
@@ -171,35 +150,29 @@ def test_each_step_moves_its_own_network_alone_and_real_features_stay(tutorial):
     assert np.array_equal(features[0], after[0]) and not np.array_equal(features[1], after[1])
 
 
-# ------------------------------------------------------------------------------------------ the loop in the graph
-
 def losses_of(*ways, n=50, **networks):
     """Losses of the first n iterations, [n, 2], one way after the other from the same weights and batches: 'steps',
     or with XLA or without it the numbers of iterations in a call of the loop in the graph."""
     with tf.Graph().as_default():
         tf.set_random_seed(4)
-        optimizers = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)]
+        optimizers, rng = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)], np.random.default_rng(4)
         gan = build_gan(*optimizers, **networks)
-        loops = {compiled: build_loop(*optimizers, n, 16, jit_compile=compiled == 'XLA', **networks)
-                 for compiled, *_ in ways if compiled != 'steps'}
-        rng = np.random.default_rng(4)
-        X, Z = sample_data(n*16, rng=rng).reshape(n, 16, 2), sample_Z(n*16, 2, rng).reshape(n, 16, 2)
+        loops = {way: build_loop(*optimizers, n, 16, jit_compile=way == 'XLA', **networks) for way, *k in ways if k}
+        X, Z = (rows.reshape(n, 16, 2) for rows in (sample_data(n*16, rng=rng), sample_Z(n*16, 2, rng)))
         with started() as sess:
             first = sess.run(tf.global_variables())
             for way, *calls in ways:
                 for variable, value in zip(tf.global_variables(), first):
                     variable.load(value, sess)
-                ends = np.cumsum(calls)
                 yield np.concatenate(
-                    [loops[way](sess, X[end - k:end], Z[end - k:end]) for k, end in zip(calls, ends)] if calls else
-                    [[train_iteration(sess, gan, x, z)[:2]] for x, z in zip(X, Z)])
+                    [loops[way](sess, X[end - k:end], Z[end - k:end]) for k, end in zip(calls, np.cumsum(calls))]
+                    or [[train_iteration(sess, gan, x, z)[:2]] for x, z in zip(X, Z)])
 
 
 def test_the_loop_in_the_graph_agrees_with_step_by_step():
     """With XLA and without; and grouping iterations into calls changes nothing."""
     steps, whole, parts, plain = losses_of(['steps'], ['XLA', 50], ['XLA', 1, 30, 2, 17], ['no XLA', 50])
-    np.testing.assert_allclose(whole, steps, rtol=1e-4)
-    np.testing.assert_allclose(plain, steps, rtol=1e-4)
+    np.testing.assert_allclose([whole, plain], [steps, steps], rtol=1e-4)
     assert np.array_equal(parts, whole)
 
 
@@ -229,8 +202,7 @@ def test_activations_follow_their_definitions(graph):
     assert expected.keys() == ACTIVATIONS.keys()
     with tf.Session() as sess:
         for name, function in ACTIVATIONS.items():
-            values = sess.run(function(tf.constant(x, 'float32')))
-            np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(sess.run(function(np.float32(x))), expected[name], rtol=1e-5, atol=1e-6)
 
 
 def test_layers_follow_their_definitions(graph):
@@ -256,49 +228,26 @@ def test_tanh_mapping_stays_within_the_range(graph):
     assert (rows >= low - 0.01).all() and (rows <= high + 0.01).all() and np.ptp(rows[:, 0]) > 90
 
 
-# -------------------------------------------------------------------------------------- penalty, narrow products
-
-def reference_penalty(D, X, gamma):
-    """gamma/2 times the mean squared norm of the gradient of D's logit by its input, in NumPy."""
-    D.forward(X)
-    _, gradients = D.backward(np.ones([len(X), 1]))
-    return gamma/2*np.mean(np.sum(gradients**2, axis=1))
-
-
 def test_the_penalty_and_its_gradients_follow_the_reference(graph):
     gan = build_gan(hsize=[5, 4], dim=3, noise_dim=2)
-    penalty = program.gradient_penalty(gan, 3.)
-    kernels = variables('GAN/Discriminator')[::2]
-    X = np.random.default_rng(0).normal(size=[20, 3])
+    penalty, X = program.gradient_penalty(gan, 3.), np.random.default_rng(0).normal(size=[20, 3])
     with started() as sess:
-        value, gradients = sess.run([penalty, tf.gradients(penalty, kernels)], {gan.X: X})
-        D = Reference(sess.run(variables('GAN/Discriminator')), 2)
-    assert value == pytest.approx(reference_penalty(D, X, 3.), rel=1e-5) and value > 0.01
+        value, gradients = sess.run([penalty, tf.gradients(penalty, variables(NETWORKS[1])[::2])], {gan.X: X})
+        D = Reference(sess.run(variables(NETWORKS[1])), 2)
+
+    def reference():  # gamma/2 times the mean squared norm of the gradient of D's logit by its input
+        D.forward(X)
+        return 3/2*np.mean(np.sum(D.backward(np.ones([len(X), 1]))[1]**2, axis=1))
+    assert value == pytest.approx(reference(), rel=1e-5) and value > 0.01
     for kernel, gradient in zip(D.layers[::2], gradients):
         for index in np.ndindex(kernel.shape):  # by finite differences, in double precision
             values, at = [], kernel[index]
             for kernel[index] in at - 1e-6, at + 1e-6, at:
-                values.append(reference_penalty(D, X, 3.))
+                values.append(reference())
             assert gradient[index] == pytest.approx((values[1] - values[0])/2e-6, rel=1e-3, abs=1e-6)
 
 
-def test_a_product_has_the_gradients_of_matmul(graph):
-    """Also the second ones, of which the penalty is made."""
-    rng = np.random.default_rng(0)
-    for units in 1, 2, 3:
-        x, kernel = (tf.constant(rng.normal(size=shape), 'float32') for shape in ([7, 4], [4, units]))
-        found = []
-        for multiply in program.product, tf.matmul:
-            y = tf.reduce_sum(tf.tanh(multiply(x, kernel))**2)
-            first = tf.gradients(y, [x, kernel])
-            found.append([y, *first, *tf.gradients(tf.reduce_sum(first[0]**2), [x, kernel])])
-        with tf.Session() as sess:
-            for ours, theirs in zip(*sess.run(found)):
-                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-def test_where_networks_run(graph):
-    """Small ones on one thread and on no GPU, whatever there is; larger ones where TensorFlow puts them."""
+def test_small_networks_run_on_one_thread_and_on_no_gpu():
     small, wide, many = (program.session_config(*words) for words in (([16, 64], 64), ([65], 2), ([16], 65)))
     assert small.device_count['GPU'] == 0 and 'GPU' in small.device_count and small.intra_op_parallelism_threads == 1
     for config in wide, many:

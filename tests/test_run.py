@@ -21,6 +21,7 @@ from gan_quadratic import DISTRIBUTIONS, make_data, parse, train
 from plotting import FRAMES, ONCE, numbered
 
 from folders import draw
+from helpers import SAME
 from test_measures import CLAIMS, METRICS
 
 ROOT = Path(program.__file__).parent
@@ -53,34 +54,27 @@ def measured(folder):
     return dict(zip(header, np.array([[float(cell or 'nan') for cell in row] for row in rows]).T))
 
 
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-    """The folder of a short run, and its summary."""
-    folder = tmp_path_factory.mktemp('run')
-    return folder, train(iterations=201, snapshot_every=100, step_by_step=True, pictures='none', output=folder)
-
-
-def test_the_csvs(run):
-    folder, results = run
-    with open(folder/'loss_logs.csv') as file:
-        rows = list(csv.reader(file))
+def test_the_numbers_of_a_run_agree(tmp_path):
+    folder = tmp_path
+    results = train(iterations=201, snapshot_every=100, step_by_step=True, pictures='none', output=folder)
+    rows = list(csv.reader((folder/'loss_logs.csv').read_text().splitlines()))
     assert rows[0] == ['Iteration', 'Discriminator Loss', 'Generator Loss']
-    assert [int(row[0]) for row in rows[1:]] == list(range(0, 201, 10))
-    assert np.isfinite(np.array(rows[1:], float)).all()
+    assert [int(row[0]) for row in rows[1:]] == list(range(0, 201, 10)) and np.isfinite(np.array(rows[1:], float)).all()
     samples = np.loadtxt(folder/'generated_samples.csv', delimiter=',', skiprows=1)
     assert samples.shape == (10000, 2) and (folder/'generated_samples.csv').read_text().startswith('x,y\n')
     np.testing.assert_allclose(samples, results['samples'], rtol=1e-8)
     columns = measured(folder)
     assert list(columns) == METRICS and columns['Iteration'].tolist() == [0, 100, 200]
-    assert all(np.isfinite(column).all() for column in columns.values())
+    assert all(np.isfinite(column).all() for column in columns.values()) and not columns['Largest Real Move'].any()
     # the losses' mean since the last snapshot is that of the log, whose every tenth row it covers
     covered = np.array(rows[12:], float)
     assert abs(covered[:, 1].mean() - columns['Discriminator Loss Mean'][2]) < 3*columns['Discriminator Loss Spread'][2]
-
-
-def test_the_summary_agrees_with_the_csvs(run):
-    folder, results = run
-    summary, columns = json.loads((folder/'summary.json').read_text()), measured(folder)
+    for k, path in enumerate(numbered(folder, program.SNAPSHOT).values()):
+        with np.load(path) as arrays:
+            centroids = arrays['features'].mean(axis=2)
+        for when, apart in zip(('Before', 'After'), np.linalg.norm(centroids[1:, 1] - centroids[1:, 0], axis=1)):
+            assert columns[f'Centroid Distance {when}'][k] == pytest.approx(apart, rel=1e-5)
+    summary = json.loads((folder/'summary.json').read_text())
     assert summary == {name: value for name, value in results.items() if name != 'samples'}
     assert summary['settings']['seed'] == 0 and summary['settings']['iterations'] == 201
     assert summary['seconds'].keys() == {'training'} and 0 < summary['seconds']['training'] < 600
@@ -91,21 +85,9 @@ def test_the_summary_agrees_with_the_csvs(run):
     assert claims['real_features_stay']['measured'] == {'largest move': 0} and claims['real_features_stay']['holds']
     assert claims['samples_follow']['measured']['energy distance'] == summary['final']['energy_distance'] > 0.02
     assert claims['samples_follow']['holds'] is claims['losses_settle']['holds'] is False
+    assert_saved_model(folder, results['settings'], results['samples'])
+    assert_events(folder, files=1)
 
-
-def test_measures_agree_with_the_snapshots_arrays(run):
-    folder, _ = run
-    columns = measured(folder)
-    for k, path in enumerate(numbered(folder, program.SNAPSHOT).values()):
-        with np.load(path) as arrays:
-            centroids = arrays['features'].mean(axis=2)
-        apart = np.linalg.norm(centroids[:, 1] - centroids[:, 0], axis=1)
-        assert columns['Centroid Distance Before'][k] == pytest.approx(apart[1], rel=1e-5)
-        assert columns['Centroid Distance After'][k] == pytest.approx(apart[2], rel=1e-5)
-    assert k == 2 and not columns['Largest Real Move'].any()
-
-
-# ------------------------------------------------------------------------------------ TensorFlow's own formats
 
 def assert_saved_model(folder, settings, expected):
     """The SavedModel of a folder, read back by TensorFlow 2, makes these samples of the noise that they are made of;
@@ -139,39 +121,22 @@ def assert_events(folder, files):
     assert scalars == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_saved_model_and_tensorboard_have_what_the_csvs_have(run):
-    folder, results = run
-    assert_saved_model(folder, results['settings'], results['samples'])
-    assert_events(folder, files=1)
-
-
-# ------------------------------------------------------------------------------------------ seeds, schedules, pace
-
-def test_claims_are_false_of_an_untrained_generator(tmp_path):
-    claims = train(**dict(TINY, snapshot_every=1), learning_rate=1e-12, output=tmp_path)['claims']
-    assert not any(claims[name]['holds'] for name in ('losses_settle', 'samples_follow', 'centroid_moves_toward'))
-
-
-def results_of(folder, **flags):
-    train(output=folder, pictures='none', **flags)
-    return [(folder/name).read_bytes() for name in ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv')]
-
-
 def test_the_seed_fixes_everything_and_snapshots_change_no_batch(tmp_path, capfd):
     """Nor does the compiled loop, also of several steps an iteration. The runs are in threads, each with its own graph
     and folder, and stderr is there afterwards."""
-    flags = dict(iterations=31, log_every=1, batch_size=32, d_steps=3, g_steps=2)
-    more = *(dict(snapshot_every=15, seed=seed) for seed in (0, 0, 1)), dict(snapshot_every=1000)
+    def run(k, **flags):
+        train(iterations=21, log_every=1, batch_size=32, hidden=[4], d_steps=3, g_steps=2, output=tmp_path/str(k),
+              pictures='none', **flags)
+        return [(tmp_path/str(k)/name).read_bytes() for name in SAME]
+    flags = *(dict(snapshot_every=10, seed=seed, step_by_step=True) for seed in (0, 0, 1)), dict(snapshot_every=1000)
     with ThreadPoolExecutor(4) as threads:
-        runs = [threads.submit(results_of, tmp_path/str(k), **flags, **each, step_by_step=k < 3)
-                for k, each in enumerate(more)]
+        runs = [threads.submit(run, k, **each) for k, each in enumerate(flags)]
         first, second, other, seldom = (run.result() for run in runs)
     os.write(2, b'still here')
     assert capfd.readouterr().err == 'still here'
     assert first == second and all(one != another for one, another in zip(first, other))
     rows = [np.loadtxt(text.decode().splitlines(), delimiter=',', skiprows=1) for text in (first[0], seldom[0])]
-    assert len(rows[0]) == 31
-    np.testing.assert_allclose(rows[0][:10], rows[1][:10], rtol=1e-4)
+    assert len(rows[0]) == 21
     np.testing.assert_allclose(*rows, rtol=1e-3)
 
 
@@ -187,16 +152,10 @@ def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypa
     assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
 
 
-class Terminal(io.StringIO):
-    """Stands for stdout on a terminal."""
-    def isatty(self):
-        return True
-
-
 @pytest.mark.parametrize('term, bars', [('dumb', 0), ('xterm', 1)])
 def test_the_bar_counts_from_where_the_pace_is_known(term, bars, tmp_path, monkeypatch):
     """Else the first estimate would take compiling for training; a terminal that knows no escapes gets none."""
-    made = []
+    made, stdout = [], io.StringIO()
 
     class Bar:
         def __init__(self, target, unit_name):
@@ -204,25 +163,22 @@ def test_the_bar_counts_from_where_the_pace_is_known(term, bars, tmp_path, monke
 
         def add(self, n):
             made[-1].append(n)
+    stdout.isatty = lambda: True
     monkeypatch.setenv('TERM', term)
     monkeypatch.setattr(program.tf.keras.utils, 'Progbar', Bar)
-    monkeypatch.setattr(sys, 'stdout', Terminal())
+    monkeypatch.setattr(sys, 'stdout', stdout)
     train(**dict(TINY, iterations=14, snapshot_every=1000), output=tmp_path, print_every=1)
-    said = sys.stdout.getvalue()
-    assert len(made) == bars and ('\033' in said) == bool(bars)
+    assert len(made) == bars and ('\033' in stdout.getvalue()) == bool(bars)
     for target, *done in made:  # iteration 0 goes alone, then the first block of one iteration shows the pace
         assert target == 14 - 2 and sum(done) == target
 
 
 def test_nobody_listens(tmp_path):
     words = (f'"{sys.executable}" "{ROOT}/gan_quadratic.py" --iterations 11 --snapshot-every 10 --print-every 1 '
-             f'--step-by-step --output "{tmp_path}/out" 2>&- | head -1')
+             f'--pictures none --step-by-step --output "{tmp_path}/out" 2>&- | head -1')
     done = subprocess.run(['sh', '-c', words], capture_output=True, text=True)
     assert done.stderr == '' and json.loads((tmp_path/'out'/'summary.json').read_text())['settings']['iterations'] == 11
-    assert_pictures(tmp_path/'out', (0, 10))
 
-
-# -------------------------------------------------------------------------------------------------- exercises
 
 def test_shapes_of_the_distributions():
     rng = np.random.default_rng(0)
@@ -250,15 +206,12 @@ def test_shapes_of_the_distributions():
             assert np.abs(inputs.mean(axis=0)).max() < 0.04 and np.abs(inputs.std(axis=0) - 1).max() < 0.03
 
 
-@pytest.mark.parametrize('data, dim', [('spiral', 2), ('sphere', 3)])
-def test_an_exercise_trains_and_is_drawn(data, dim, tmp_path):
-    results = train(data=data, output=tmp_path, **TINY)
-    assert results['samples'].shape == (10_000, dim) and results['settings']['normalize'] == 'standard'
+def test_an_exercise_trains_and_is_drawn(tmp_path):
+    results = train(data='sphere', output=tmp_path, **TINY)
+    assert results['samples'].shape == (10_000, 3) and results['settings']['normalize'] == 'standard'
     assert results['settings']['hidden'] == [4]  # the user's flag wins
-    draw_all(tmp_path, planar=dim == 2)
+    draw_all(tmp_path, planar=False)
 
-
-# ------------------------------------------------------------------------------------------ from other programs
 
 def test_train_beside_eager_tensorflow(tmp_path):
     """And Keras stays what it would have been, though it is not loaded with TensorFlow."""
@@ -280,10 +233,9 @@ def test_train_beside_eager_tensorflow(tmp_path):
 
 
 def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
-    """In a hundredth of the iterations."""
     example, = re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)
     monkeypatch.chdir(tmp_path)
-    exec(example.replace('iterations=2001', 'iterations=21'), {})
+    exec(example.replace('iterations=2001', 'iterations=3'), {})
     said = r"\{'energy_distance': [\d.]+, 'curve_residual': [\d.]+, 'coverage': [\d.]+\} \(10000, 2\)"
     assert re.fullmatch(said, capsys.readouterr().out.splitlines()[-1])
     assert_pictures(tmp_path/'outputs'/'demo', [0])
