@@ -1,6 +1,5 @@
 """`train` and the command as their users meet them: what a run leaves, seeds, pace, exercises, other programs."""
 import csv
-import io
 import json
 import math
 import os
@@ -28,23 +27,18 @@ ROOT = Path(program.__file__).parent
 TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none', step_by_step=True)
 
 
-def assert_pictures(folder, iterations, *others, sets=('article',), planar=True):
-    """A run's pictures decode and are not blank: those of each of these iterations, their GIFs, the others."""
-    kinds = {name: kind for name, kind in FRAMES.items() if kind.which in sets and planar >= kind.planar}
-    for name in (*(name % i for name in kinds for i in iterations), *(kind.gif for kind in kinds.values()),
+def draw_all(folder, *others, planar=True):
+    """Draws every picture of a TINY run without pictures, in this process; they decode and are not blank."""
+    settings = program.read_file(folder/'settings.json')
+    program.write_file(folder/'settings.json', **dict(settings, pictures='all'))
+    assert draw(folder) == (0, '')
+    kinds = {name: kind for name, kind in FRAMES.items() if planar >= kind.planar}
+    for name in (*(name % i for name in kinds for i in (0, 2, 4)), *(kind.gif for kind in kinds.values()),
                  *list(ONCE)[:3], *others):
         with Image.open(folder/name) as image:
             assert image.format == ('GIF' if name.endswith('gif') else 'PNG'), name
             shades = np.asarray(image.convert('L'))
         assert shades.std() > 5 and min(shades.shape) > 300, name
-
-
-def draw_all(folder, *others, planar=True):
-    """Draws every picture of a TINY run without pictures, in this process."""
-    settings = program.read_file(folder/'settings.json')
-    program.write_file(folder/'settings.json', **dict(settings, pictures='all'))
-    assert draw(folder) == (0, '')
-    assert_pictures(folder, (0, 2, 4), *others, sets=('article', 'all'), planar=planar)
 
 
 def measured(folder):
@@ -77,7 +71,6 @@ def test_the_numbers_of_a_run_agree(tmp_path):
     summary = json.loads((folder/'summary.json').read_text())
     assert summary == {name: value for name, value in results.items() if name != 'samples'}
     assert summary['settings']['seed'] == 0 and summary['settings']['iterations'] == 201
-    assert summary['seconds'].keys() == {'training'} and 0 < summary['seconds']['training'] < 600
     claims = summary['claims']
     assert list(claims) == CLAIMS and all({'claim', 'measured', 'holds'} <= set(claim) for claim in claims.values())
     assert claims['centroid_moves_toward']['measured']['share of snapshots'] == np.mean(
@@ -122,8 +115,7 @@ def assert_events(folder, files):
 
 
 def test_the_seed_fixes_everything_and_snapshots_change_no_batch(tmp_path, capfd):
-    """Nor does the compiled loop, also of several steps an iteration. The runs are in threads, each with its own graph
-    and folder, and stderr is there afterwards."""
+    """Nor does the compiled loop. The runs are in threads, each with its own graph; stderr is there afterwards."""
     def run(k, **flags):
         train(iterations=21, log_every=1, batch_size=32, hidden=[4], d_steps=3, g_steps=2, output=tmp_path/str(k),
               pictures='none', **flags)
@@ -152,51 +144,28 @@ def test_a_call_lasts_half_a_second_at_most_from_the_first_on(tmp_path, monkeypa
     assert sum(sizes) == 13 and max(sizes) <= 4 and len(sizes) < 10
 
 
-@pytest.mark.parametrize('term, bars', [('dumb', 0), ('xterm', 1)])
-def test_the_bar_counts_from_where_the_pace_is_known(term, bars, tmp_path, monkeypatch):
-    """Else the first estimate would take compiling for training; a terminal that knows no escapes gets none."""
-    made, stdout = [], io.StringIO()
-
-    class Bar:
-        def __init__(self, target, unit_name):
-            made.append([target])
-
-        def add(self, n):
-            made[-1].append(n)
-    stdout.isatty = lambda: True
-    monkeypatch.setenv('TERM', term)
-    monkeypatch.setattr(program.tf.keras.utils, 'Progbar', Bar)
-    monkeypatch.setattr(sys, 'stdout', stdout)
-    train(**dict(TINY, iterations=14, snapshot_every=1000), output=tmp_path, print_every=1)
-    assert len(made) == bars and ('\033' in stdout.getvalue()) == bool(bars)
-    for target, *done in made:  # iteration 0 goes alone, then the first block of one iteration shows the pace
-        assert target == 14 - 2 and sum(done) == target
-
-
 def test_nobody_listens(tmp_path):
-    words = (f'"{sys.executable}" "{ROOT}/gan_quadratic.py" --iterations 11 --snapshot-every 10 --print-every 1 '
-             f'--pictures none --step-by-step --output "{tmp_path}/out" 2>&- | head -1')
+    words = (f'"{sys.executable}" "{ROOT}/gan_quadratic.py" --iterations 11 --print-every 1 --pictures none '
+             f'--step-by-step --output "{tmp_path}/out" 2>&- | head -1')
     done = subprocess.run(['sh', '-c', words], capture_output=True, text=True)
-    assert done.stderr == '' and json.loads((tmp_path/'out'/'summary.json').read_text())['settings']['iterations'] == 11
+    assert done.stderr == '' and (tmp_path/'out'/'summary.json').exists()
 
 
 def test_shapes_of_the_distributions():
     rng = np.random.default_rng(0)
     rows = {name: line.sample(8000, 100., rng) for name, line in DISTRIBUTIONS.items()}
-    for name in ('ring', 'sphere'):
-        np.testing.assert_allclose(np.linalg.norm(rows[name], axis=1), 1)
+    for circle in rows['ring'], rows['sphere'], rows['helix'][:, :2]:
+        np.testing.assert_allclose(np.linalg.norm(circle, axis=1), 1)
     np.testing.assert_allclose(rows['sphere'].mean(axis=0), 0, atol=0.03)
     np.testing.assert_allclose((rows['sphere']**2).mean(axis=0), 1/3, atol=0.02)
-    np.testing.assert_allclose(np.hypot(*rows['helix'][:, :2].T), 1)
     x, y = rows['two-curves'].T
     np.testing.assert_allclose(np.abs(y), 10 + x*x)
     assert abs(np.mean(y > 0) - 0.5) < 0.02
-    centres = np.stack([np.cos(np.arange(8)*np.pi/4), np.sin(np.arange(8)*np.pi/4)], axis=1)
-    offsets = rows['gaussians'][:, None] - centres
+    angles = np.arange(8)*np.pi/4
+    offsets = rows['gaussians'][:, None] - np.stack([np.cos(angles), np.sin(angles)], axis=1)
     nearest = np.linalg.norm(offsets, axis=2).argmin(axis=1)
     assert np.bincount(nearest, minlength=8).min() > 900
-    spread = np.array([offsets[nearest == k, k].std(axis=0) for k in range(8)])
-    np.testing.assert_allclose(spread, 0.05, rtol=0.08)
+    np.testing.assert_allclose([offsets[nearest == k, k].std(axis=0) for k in range(8)], 0.05, rtol=0.08)
     for name, line in DISTRIBUTIONS.items():
         if line.curve:
             np.testing.assert_allclose(rows[name][:, 1], line.curve(rows[name][:, 0]))
@@ -214,7 +183,6 @@ def test_an_exercise_trains_and_is_drawn(tmp_path):
 
 
 def test_train_beside_eager_tensorflow(tmp_path):
-    """And Keras stays what it would have been, though it is not loaded with TensorFlow."""
     code = ('import os, sys; from gan_quadratic import build_gan, tf as late, train\n'
             'assert "tensorflow" not in sys.modules\n'
             'late.constant; assert "keras" not in sys.modules and "TF_USE_LEGACY_KERAS" not in os.environ\n'
@@ -238,7 +206,7 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
     exec(example.replace('iterations=2001', 'iterations=3'), {})
     said = r"\{'energy_distance': [\d.]+, 'curve_residual': [\d.]+, 'coverage': [\d.]+\} \(10000, 2\)"
     assert re.fullmatch(said, capsys.readouterr().out.splitlines()[-1])
-    assert_pictures(tmp_path/'outputs'/'demo', [0])
+    assert all((tmp_path/'outputs/demo'/(name % 0)).exists() for name in list(FRAMES)[:3])
 
 
 def test_the_examples_of_help_can_be_pasted():
@@ -246,9 +214,3 @@ def test_the_examples_of_help_can_be_pasted():
     assert len(lines) == 5
     for python, script, *words in lines:
         assert python == 'python' and (ROOT/script).exists() and program.parse(words)['output']
-
-
-@pytest.mark.parametrize('flags, piece', [(dict(iterations=0), '--iterations: 0 is'), (dict(iteratons=5), 'iteratons')])
-def test_train_names_what_is_wrong(flags, piece):
-    with pytest.raises(program.UsageError, match=piece):
-        train(**flags)
