@@ -1,7 +1,6 @@
 """How long an iteration takes on one and on two workers, each with one core of this machine; a table in markdown.
 
-Beside it: one process without a cluster, with one core. The chief, which does next to nothing, has all cores. Times are
-read off the loss log that a run writes, after its first calls of the compiled loop. It takes some three minutes.
+Beside it: one process without a cluster, with one core. The chief, which does next to nothing, has all cores.
 """
 import argparse
 import contextlib
@@ -26,7 +25,6 @@ def start(cores, cluster, task, index, *arguments):
 
 
 def pace(log, seconds):
-    """Milliseconds that an iteration of a run takes, by its loss log."""
     seen = [(0, 0)]  # seconds and iterations, whenever the log has grown
     while len(seen) < 7 or seen[-1][0] < seen[1][0] + seconds:
         time.sleep(0.002)
@@ -50,7 +48,7 @@ def milliseconds(workers, hidden, batch, seconds):
         try:
             return pace(Path(folder)/'loss_logs.csv', seconds)
         finally:
-            for process in processes:
+            for process in reversed(processes):  # the chief first, or it would complain
                 process.kill()
                 process.wait()
 
@@ -58,13 +56,13 @@ def milliseconds(workers, hidden, batch, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--seconds', type=float, default=10, metavar='S', help='of each measurement (default: 10)')
-    arguments = parser.parse_args()
+    seconds = parser.parse_args().seconds
     print_command()
 
     def row(size):
         *hidden, batch = size
-        alone, one, two = (milliseconds(workers, hidden, batch, arguments.seconds) for workers in range(3))
-        return [hidden, batch, f'{alone:.2f} ms', f'{one:.1f} ms', f'{two:.1f} ms', f'{one/two:.2f} times']
+        alone, one, two = (milliseconds(workers, hidden, batch, seconds) for workers in range(3))
+        return hidden, batch, f'{alone:.2f} ms', f'{one:.1f} ms', f'{two:.1f} ms', f'{one/two:.2f} times'
     print_table(['hidden', 'batch', 'no cluster', 'one worker', 'two workers', 'two against one'], map(row, SIZES))
 
 

@@ -10,8 +10,6 @@ whose nearest neighbour is of their own kind; of MNIST beside its test images, e
 """
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -23,15 +21,14 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from helpers import ROOT, print_command, print_table
+from helpers import print_command, print_table, run_command
 from tables import neighbour_shares
 
 
 def mnist(folder):
     """Images to train on; images and classes to train the judge, and unseen ones for it; the judge's classifier."""
-    def read(name, header):
-        return np.frombuffer((Path(folder)/name).read_bytes(), np.uint8)[header:]
-    seen, unseen = ((read(f'{part}-images-idx3-ubyte', 16).reshape(-1, 28, 28), read(f'{part}-labels-idx1-ubyte', 8))
+    seen, unseen = ([np.frombuffer(Path(folder, f'{part}-{name}').read_bytes(), np.uint8)[header:].reshape(-1, *shape)
+                     for name, header, shape in (('images-idx3-ubyte', 16, [28, 28]), ('labels-idx1-ubyte', 8, []))]
                     for part in ('train', 't10k'))
     return seen[0], seen, unseen, MLPClassifier([256], max_iter=12, random_state=0)
 
@@ -70,9 +67,6 @@ class Judge:
         self.model, self.unseen = model.fit(pixels(seen[0]), seen[1]), pixels(unseen[0])
         self.right = model.score(self.unseen, unseen[1])
 
-    def hidden(self, rows):
-        return np.maximum(0, rows @ self.model.coefs_[0] + self.model.intercepts_[0])
-
     def measure(self, images):
         """Cells of the table: score, Frechet distance, least and largest share of a digit."""
         rows = pixels(images)
@@ -80,7 +74,8 @@ class Judge:
         score = np.exp(np.sum(p*np.log(p/p.mean(axis=0)), axis=1).mean())
         shares, frechet = np.bincount(p.argmax(axis=1), minlength=10)/len(p), ''
         if isinstance(self.model, MLPClassifier):
-            (m, S), (n, T) = ((h.mean(axis=0), np.cov(h.T)) for h in map(self.hidden, (rows, self.unseen)))
+            hidden = (np.maximum(0, x @ self.model.coefs_[0] + self.model.intercepts_[0]) for x in (rows, self.unseen))
+            (m, S), (n, T) = ((h.mean(axis=0), np.cov(h.T)) for h in hidden)
             roots = np.sqrt(np.linalg.eigvals(S @ T).astype(complex)).real  # whose sum is the trace of its square root
             frechet = f'{np.sum((m - n)**2) + np.trace(S + T) - 2*roots.sum():.2f}'
         return f'{score:.2f}', frechet, f'{shares.min():.1%} to {shares.max():.1%}'
@@ -91,8 +86,8 @@ def train_program(images, seed, flags):
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f'{folder}/images.npz', images)
         began = time.perf_counter()
-        subprocess.run([sys.executable, ROOT/'gan_quadratic.py', '--data', f'{folder}/images.npz', '--seed', str(seed),
-                        '--output', f'{folder}/run', *flags], check=True, stdout=subprocess.DEVNULL)
+        words = '--data', f'{folder}/images.npz', '--seed', seed, '--output', f'{folder}/run'
+        assert run_command(*words, *flags)[0] == 0
         seconds = time.perf_counter() - began
         final = json.loads(Path(f'{folder}/run/summary.json').read_text())['final']
         samples = np.loadtxt(f'{folder}/run/generated_samples.csv', delimiter=',', skiprows=1)

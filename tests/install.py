@@ -36,8 +36,7 @@ def run(line, clone, environment):
 
 def check(python, tensorflow, name, line, folder):
     """The table's row of one of the two commands on one Python and TensorFlow."""
-    environment = dict(os.environ, PATH=f'{folder/"bin"}{os.pathsep}{os.environ["PATH"]}')
-    environment.pop('VIRTUAL_ENV', None)
+    environment = dict(os.environ, PATH=f'{folder/"bin"}{os.pathsep}{os.environ["PATH"]}', VIRTUAL_ENV='')
     (folder/'bin').mkdir()
     (folder/'bin'/'python3').write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.abspath(shutil.which(python)))} "$@"\n')
     (folder/'bin'/'python3').chmod(0o755)
@@ -50,8 +49,8 @@ def check(python, tensorflow, name, line, folder):
     if not status:
         *_, versions = run(f'{shlex.split(last)[0]} -c {shlex.quote(VERSIONS)}', clone, environment)
         status, seconds, picture, output = run(last, clone, environment)
-    output = f'first picture after {picture:.1f} s' if picture else output
-    return [versions, name, f'{installing:.0f}', f'{seconds:.0f}', status, output]
+    return [versions, name, f'{installing:.0f}', f'{seconds:.0f}', status,
+            f'first picture after {picture:.1f} s' if picture else output]
 
 
 def main():

@@ -93,6 +93,7 @@ def exercises(seeds, flags):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0], allow_abbrev=False)
+    studies = dict(claims=claims, distributions=distributions, exercises=exercises)
     parser.add_argument('study', choices=studies)
     parser.add_argument('--seeds', type=int, metavar='N', help='runs of each kind (default: 10 for claims, else 3)')
     arguments, flags = parser.parse_known_args()

@@ -27,14 +27,14 @@ ROOT = Path(program.__file__).parent
 TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none', step_by_step=True)
 
 
-def draw_all(folder, *others, planar=True):
+def draw_all(folder, planar=True):
     """Draws every picture of a TINY run without pictures, in this process; they decode and are not blank."""
     settings = program.read_file(folder/'settings.json')
     program.write_file(folder/'settings.json', **dict(settings, pictures='all'))
     assert draw(folder) == (0, '')
     kinds = {name: kind for name, kind in FRAMES.items() if planar >= kind.planar}
     for name in (*(name % i for name in kinds for i in (0, 2, 4)), *(kind.gif for kind in kinds.values()),
-                 *list(ONCE)[:3], *others):
+                 *list(ONCE)[:3]):
         with Image.open(folder/name) as image:
             assert image.format == ('GIF' if name.endswith('gif') else 'PNG'), name
             shades = np.asarray(image.convert('L'))

@@ -133,8 +133,8 @@ def test_what_cannot_be_learned_is_refused_in_a_sentence(flags, words, tmp_path)
     ('2019,2020\n1,2.5\n3,4\n', ['2019', '2020'], 1), ('0,1,2\n5,3,2\n1,0,4\n', ['0', '1', '2'], 5),
     ('1;2\n0.5;0.7\n3;4\n', ['1', '2'], 0.5), ('0,1\n5,3\n2,8\n', None, 0),
     ('1990,1995\n1991,1999\n2000,2001\n', None, 1990), ('3,7\n5,3\n2,8\n', None, 3),
-    ('body mass\n1\n2\n', ['body mass'], 1), ('# x y\n1.0 2.0\n3.0 4.0\n', ['x', 'y'], 1), ('  1.0   2.0\n -3.0   4.0\n', None, 1),
-    ('a|b\n1|2\n3|4\n', ['a', 'b'], 1)])
+    ('body mass\n1\n2\n', ['body mass'], 1), ('# x y\n1.0 2.0\n3.0 4.0\n', ['x', 'y'], 1),
+    ('  1.0   2.0\n -3.0   4.0\n', None, 1), ('a|b\n1|2\n3|4\n', ['a', 'b'], 1)])
 def test_what_the_first_line_is(text, names, first, tmp_path, capsys):
     """Names, or a row; where that can be doubted, a line says what it was taken for."""
     (tmp_path/'a.csv').write_text(text)
