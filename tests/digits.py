@@ -2,7 +2,6 @@
 
     python tests/digits.py                                  scikit-learn's digits and photographs, some ten minutes
     python tests/digits.py mnist --folder DIR --keras       real MNIST beside a Keras GAN; DIR holds its four IDX files
-    python tests/digits.py digits --seeds 1 2 --flags --iterations 2001
 
 The score is the inception score (Salimans et al. 2016) with a small classifier in Inception's place: 1 where all images
 look alike, 10 where each is clearly of one digit and all digits are equally frequent. The Frechet distance (Heusel et
@@ -11,8 +10,6 @@ whose nearest neighbour is of their own kind; of MNIST beside its test images, e
 """
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -24,46 +21,42 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from helpers import ROOT, print_command, print_table
+from helpers import print_command, print_table, run_command
 from tables import neighbour_shares
 
 
 def mnist(folder):
     """Images to train on; images and classes to train the judge, and unseen ones for it; the judge's classifier."""
-    def read(name, header):
-        return np.frombuffer((Path(folder)/name).read_bytes(), np.uint8)[header:]
-    seen, unseen = ((read(f'{part}-images-idx3-ubyte', 16).reshape(-1, 28, 28), read(f'{part}-labels-idx1-ubyte', 8))
+    seen, unseen = ([np.frombuffer(Path(folder, f'{part}-{name}').read_bytes(), np.uint8)[header:].reshape(-1, *shape)
+                     for name, header, shape in (('images-idx3-ubyte', 16, [28, 28]), ('labels-idx1-ubyte', 8, []))]
                     for part in ('train', 't10k'))
     return seen[0], seen, unseen, MLPClassifier([256], max_iter=12, random_state=0)
 
 
 def digits(folder, enlarged=3):
     """The same of scikit-learn's 1,797 digits of 8 x 8, enlarged to MNIST's 28 x 28; half of them train the judge."""
-    small, classes = load_digits(return_X_y=True)
-    images = small.reshape(-1, 8, 8)
+    images, classes = load_digits().images, load_digits().target
     if enlarged > 1:
         images = np.pad(zoom(images, (1, enlarged, enlarged), order=3, mode='nearest', grid_mode=True),
                         ((0, 0), (2, 2), (2, 2)))
     images = np.clip(np.round(images*255/16), 0, 255).astype(np.uint8)
     seen, unseen = np.array_split(np.random.default_rng(0).permutation(len(images)), 2)
-    # every pixel stands here enlarged^2 times, which weakens the penalty on the weights by as much
-    model = LogisticRegression(C=1/enlarged**2, max_iter=5000)
+    model = LogisticRegression(C=1/enlarged**2, max_iter=5000)  # every pixel stands here enlarged^2 times
     return images, (images[seen], classes[seen]), (images[unseen], classes[unseen]), model
 
 
 def patches(folder):
     """6,000 colour patches of 32 x 32 of scikit-learn's two photographs, the nearest to CIFAR-10; without a judge."""
     rng, photographs = np.random.default_rng(0), load_sample_images().images
-    cut = [photographs[k][y:y + 32, x:x + 32] for k, y, x in zip(
-        rng.integers(0, 2, 6000), rng.integers(0, 427 - 32, 6000), rng.integers(0, 640 - 32, 6000))]
-    return np.array(cut), None, None, None
+    corners = zip(*(rng.integers(0, most, 6000) for most in (2, 427 - 32, 640 - 32)))
+    return np.array([photographs[k][y:y + 32, x:x + 32] for k, y, x in corners]), None, None, None
 
 
 SETS = {'mnist': mnist, 'digits': digits, 'digits-8x8': lambda folder: digits(folder, 1), 'patches': patches}
 
 
 def pixels(images):
-    """Images, or rows of them, as the judge sees them: [n, pixels] from 0 to 1, clipped as a picture clips them."""
+    """Images, or rows of them, as the judge sees them: [n, pixels] from 0 to 1."""
     return np.clip(np.reshape(images, [len(images), -1])/255, 0, 1)
 
 
@@ -74,9 +67,6 @@ class Judge:
         self.model, self.unseen = model.fit(pixels(seen[0]), seen[1]), pixels(unseen[0])
         self.right = model.score(self.unseen, unseen[1])
 
-    def hidden(self, rows):
-        return np.maximum(0, rows @ self.model.coefs_[0] + self.model.intercepts_[0])
-
     def measure(self, images):
         """Cells of the table: score, Frechet distance, least and largest share of a digit."""
         rows = pixels(images)
@@ -84,7 +74,8 @@ class Judge:
         score = np.exp(np.sum(p*np.log(p/p.mean(axis=0)), axis=1).mean())
         shares, frechet = np.bincount(p.argmax(axis=1), minlength=10)/len(p), ''
         if isinstance(self.model, MLPClassifier):
-            (m, S), (n, T) = ((h.mean(axis=0), np.cov(h.T)) for h in map(self.hidden, (rows, self.unseen)))
+            hidden = (np.maximum(0, x @ self.model.coefs_[0] + self.model.intercepts_[0]) for x in (rows, self.unseen))
+            (m, S), (n, T) = ((h.mean(axis=0), np.cov(h.T)) for h in hidden)
             roots = np.sqrt(np.linalg.eigvals(S @ T).astype(complex)).real  # whose sum is the trace of its square root
             frechet = f'{np.sum((m - n)**2) + np.trace(S + T) - 2*roots.sum():.2f}'
         return f'{score:.2f}', frechet, f'{shares.min():.1%} to {shares.max():.1%}'
@@ -95,8 +86,8 @@ def train_program(images, seed, flags):
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f'{folder}/images.npz', images)
         began = time.perf_counter()
-        subprocess.run([sys.executable, ROOT/'gan_quadratic.py', '--data', f'{folder}/images.npz', '--seed', str(seed),
-                        '--output', f'{folder}/run', *flags], check=True, stdout=subprocess.DEVNULL)
+        words = '--data', f'{folder}/images.npz', '--seed', seed, '--output', f'{folder}/run'
+        assert run_command(*words, *flags)[0] == 0
         seconds = time.perf_counter() - began
         final = json.loads(Path(f'{folder}/run/summary.json').read_text())['final']
         samples = np.loadtxt(f'{folder}/run/generated_samples.csv', delimiter=',', skiprows=1)
@@ -109,15 +100,11 @@ def train_keras(images, seed, batches=30_000):
     import tensorflow as tf
     keras.utils.set_random_seed(seed)
     layers, began = keras.layers, time.perf_counter()
-    G, D = keras.Sequential([layers.Input([100])]), keras.Sequential([layers.Input([784])])
-    for units in 256, 512, 1024:
-        for layer in layers.Dense(units), layers.LeakyReLU(0.2), layers.BatchNormalization(momentum=0.8):
-            G.add(layer)
-    G.add(layers.Dense(784, activation='tanh'))
-    for units in 512, 256:
-        for layer in layers.Dense(units), layers.LeakyReLU(0.2):
-            D.add(layer)
-    D.add(layers.Dense(1, activation='sigmoid'))
+    G = keras.Sequential([layers.Input([100]), *(layer for units in (256, 512, 1024) for layer in (
+        layers.Dense(units), layers.LeakyReLU(0.2), layers.BatchNormalization(momentum=0.8))),
+        layers.Dense(784, activation='tanh')])
+    D = keras.Sequential([layers.Input([784]), *(layer for units in (512, 256) for layer in (
+        layers.Dense(units), layers.LeakyReLU(0.2))), layers.Dense(1, activation='sigmoid')])
     optimizers = [keras.optimizers.Adam(0.0002, beta_1=0.5) for _ in range(2)]
     loss, rows = keras.losses.BinaryCrossentropy(), tf.constant(images.reshape(-1, 784)/np.float32(127.5) - 1)
 

@@ -1,8 +1,6 @@
 """Measures what the documents say of the program, over several seeds, and prints its tables in GitHub's markdown.
 
-    python tests/study.py claims           the tutorial's claims under both schedules
-    python tests/study.py distributions    how well each built-in distribution is learned
-    python tests/study.py exercises        activations, layers and output mappings compared
+    python tests/study.py claims|distributions|exercises
 
 Further flags go to the program behind those of the study, so `--iterations 2001` makes short runs of all. It runs the
 command, one run after the other in a temporary folder, for some ten minutes each study.
@@ -19,10 +17,8 @@ from statistics import median
 
 from helpers import gan_quadratic as program, print_command, print_table, run_command
 
-SCHEDULES = '', '--d-steps 10 --g-steps 10 --iterations 10001'
 EXERCISES = {'--activation': program.ACTIVATIONS, '--hidden': ('16', '16 16 16 16'), '--layer': program.LAYERS,
              '--output-mapping': program.OUTPUT_MAPPINGS}
-DEFAULTS = 'leaky_relu', 'dense', 'linear'
 NOT_LEARNED = 0.1  # an energy distance of another shape than the data's: five times what passes for following it
 
 
@@ -41,28 +37,18 @@ def run(flags, seed):
     sys.exit(f'{flags} ended with status {status}:\n{output}')
 
 
-def print_runs(flags, seeds):
-    """The line above a table: what was run."""
-    print(f'`python gan_quadratic.py {" ".join(flags.split())}`, seeds 0 to {seeds - 1}\n', flush=True)
-
-
-def listed(values):
-    """The figures of all seeds, short, in the seeds' order."""
-    return ', '.join(f'{value:.3g}' for value in values)
-
-
 def energy_distances(summaries):
-    """Of each run's final samples; infinite where training diverged."""
-    return [summary['final']['energy_distance'] if summary else math.inf for summary in summaries]
+    """Of each run's final samples, also in words; infinite where training diverged."""
+    distances = [summary['final']['energy_distance'] if summary else math.inf for summary in summaries]
+    return distances, ', '.join(f'{value:.3g}' for value in distances)
 
 
 def claims(seeds, flags):
     """The tutorial's claims, as summary.json judges them, under both schedules."""
-    for schedule in SCHEDULES:
-        print_runs(f'{schedule} {flags}', seeds)
+    for schedule in '', '--d-steps 10 --g-steps 10 --iterations 10001':
+        print(f'`python gan_quadratic.py {schedule} {flags}`, seeds 0 to {seeds - 1}\n', flush=True)
         summaries = [run(f'{schedule} {flags}', seed)[0] for seed in range(seeds)]
-        figures = {}  # (claim, figure) -> values
-        holds = {}  # claim -> in how many runs
+        figures, holds = {}, {}  # (claim, figure) -> values; claim -> in how many runs
         for summary in filter(None, summaries):
             for claim in summary['claims'].values():
                 holds[claim['claim']] = holds.get(claim['claim'], 0) + (claim['holds'] is True)
@@ -74,40 +60,39 @@ def claims(seeds, flags):
             [claim, figure, *(f'{x:.3g}' for x in (median(values), min(values), max(values))),
              f'{holds[claim]} of {seeds}' if claim in holds else '']
             for (claim, figure), values in figures.items()))
-        print(f'Energy distance, seed by seed: {listed(energy_distances(summaries))}\n', flush=True)
+        print(f'Energy distance, seed by seed: {energy_distances(summaries)[1]}\n', flush=True)
 
 
 def compare(variants, seeds, flags):
     """Prints a table of what the program learns with the flags of each variant."""
     def row(variant):
         summaries, seconds = zip(*(run(f'{flags} {variant}', seed) for seed in range(seeds)))
-        distances = energy_distances(summaries)
+        distances, listed = energy_distances(summaries)
         training = [summary['seconds']['training'] for summary in summaries if summary] or [math.nan]
         follow = sum(bool(summary) and summary['claims']['samples_follow']['holds'] for summary in summaries)
-        return [f'`{variant}`' if variant else 'the defaults', listed(distances), f'{median(distances):.3g}',
+        return [f'`{variant}`' if variant else 'the defaults', listed, f'{median(distances):.3g}',
                 f'{max(distances):.3g}', f'{median(training):.1f}', f'{median(seconds):.1f}', f'{follow} of {seeds}',
                 sum(NOT_LEARNED < distance < math.inf for distance in distances), distances.count(math.inf)]
-    print_runs(flags, seeds)
+    print(f'`python gan_quadratic.py {flags}`, seeds 0 to {seeds - 1}\n', flush=True)
     print_table(['Further flags', 'Energy distance of each seed', 'Median', 'Worst', 'Seconds of training, median',
                  'Whole command', 'Samples follow the data in', f'Not learned (above {NOT_LEARNED})', 'Diverged'],
                 map(row, variants))
 
 
 def distributions(seeds, flags):
-    """How well each built-in distribution is learned with its own settings."""
     compare([f'--data {name}' for name in program.DISTRIBUTIONS], seeds, flags)
 
 
 def exercises(seeds, flags):
     """Activations, layers and output mappings, one changed at a time. On standardised data, because on plain data the
     table shows little but which networks reach y = 2500 in time."""
-    changes = [f'{flag} {value}' for flag, values in EXERCISES.items() for value in values if value not in DEFAULTS]
+    changes = [f'{flag} {value}' for flag, values in EXERCISES.items() for value in values 
+               if value not in ('leaky_relu', 'dense', 'linear')]
     compare(['', *changes], seeds, f'--normalize --iterations 30001 {flags}')
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0], allow_abbrev=False)
     studies = dict(claims=claims, distributions=distributions, exercises=exercises)
     parser.add_argument('study', choices=studies)
     parser.add_argument('--seeds', type=int, metavar='N', help='runs of each kind (default: 10 for claims, else 3)')

@@ -1,25 +1,20 @@
 """How near the program's samples come to real rows of tables that nobody tuned it to; prints a table in markdown.
 
     python tests/tables.py                             four tables, three seeds each, some five minutes
-    python tests/tables.py --tables rare mixed small long wide      tables drawn anew from laws that are known
-    python tests/tables.py --ctgan PYTHON              beside CTGAN and TVAE, by a Python that has the package ctgan
+    python tests/tables.py --tables rare mixed small wide      tables drawn anew from laws that are known
     python tests/tables.py --flags hidden=32,32        other settings than the program's own
 
 Each table is cut into random halves. The program trains on one with its own settings, and is judged by the other, of
 which it knows nothing: unbiased energy distance (no row paired with itself), columns divided by the training half's
 deviation. Beside it: the rows of the training half (floor), its columns shuffled one by one, and a Gaussian copula.
 
-Samples and real are the shares of the nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): of samples, and of
-as many rows of the other half, at most 1,000 each, the share whose nearest neighbour among all others is of their own
-kind: 0.5 where they cannot be told apart, 1 where they can.
-
-Regret is how much further the delivered generator is from the other half than the best snapshot of the run: each is
-judged by the 2,000 samples that the program itself takes its measures from, because the least of some twenty values
-that are taken from few samples is small by chance.
+Samples and real are the shares, of samples and of as many rows of the other half, at most 1,000 each, whose nearest
+neighbour among all others is of their own kind: 0.5 where they cannot be told apart, 1 where they can. Regret is how
+much further the delivered generator is from the other half than the best snapshot of the run, each judged by the 2,000
+samples that the program takes its measures from.
 """
 import argparse
 import contextlib
-import subprocess
 import tempfile
 import time
 from statistics import NormalDist, median
@@ -55,28 +50,13 @@ def small(rng, n):
         'nij,nj->ni', np.random.default_rng(1).normal(size=(3, 5, 5))[which]/2, rng.normal(size=(n, 5)))
 
 
-def long(rng, n):
-    """Two columns, the second a noisy wave of the first."""
-    x = rng.gamma(2, size=n)
-    return np.stack([x, np.sin(2*x) + 0.2*rng.normal(size=n)], axis=1)
-
-
 def wide(rng, n):
     """Forty columns that bend with five factors."""
     factors, weights = rng.normal(size=(n, 5)), np.random.default_rng(0).normal(size=(5, 40))
     return np.tanh(factors @ weights/2) + 0.3*rng.normal(size=(n, 40))
 
 
-LAWS = dict(rare=(rare, 1000), mixed=(mixed, 500), small=(small, 75), long=(long, 20_000), wide=(wide, 400))
-CTGAN = """
-import sys, numpy as np, pandas as pd, torch, ctgan
-rows, seed = pd.DataFrame(np.load(sys.argv[1])).rename(columns=str), int(sys.argv[3])
-torch.manual_seed(seed); np.random.seed(seed)
-for name in 'CTGAN', 'TVAE':
-    model = getattr(ctgan, name)(epochs=300)
-    model.fit(rows)
-    np.save(f'{sys.argv[2]}/{name}.npy', model.sample(2000).to_numpy())
-"""
+LAWS = dict(rare=(rare, 1000), mixed=(mixed, 500), small=(small, 75), wide=(wide, 400))
 
 
 def halves(name, seed):
@@ -117,21 +97,12 @@ def copula(rows, n, rng):
     return np.stack([np.interp(drawn[:, k], scores, np.sort(rows[:, k])) for k in range(d)], axis=1)
 
 
-def by_ctgan(python, half, seed, folder):
-    """Samples of CTGAN and TVAE trained on a half, by a Python that has them."""
-    np.save(f'{folder}/half.npy', half)
-    subprocess.run([python, '-c', CTGAN, f'{folder}/half.npy', folder, str(seed)], check=True, capture_output=True)
-    return {name: np.load(f'{folder}/{name}.npy') for name in ('CTGAN', 'TVAE')}
-
-
-def measure(name, seed, flags, python):
+def measure(name, seed, flags):
     """The figures of one table and seed, by name of the column."""
-    half, other = halves(name, seed)
-    rng, spread, some = np.random.default_rng(seed), half.std(axis=0), half[:5000]
+    (half, other), rng = halves(name, seed), np.random.default_rng(seed)
+    spread, some = half.std(axis=0), half[:5000]
     found = dict(floor=some, shuffled=rng.permuted(some, axis=0), copula=copula(half, 2000, rng))
     with tempfile.TemporaryDirectory() as folder:
-        if python:
-            found.update(by_ctgan(python, half, seed, folder))
         began = time.perf_counter()
         with (mock.patch.object(gan_quadratic, 'sample_measures', wraps=gan_quadratic.sample_measures) as measures,
               contextlib.redirect_stdout(None)):
@@ -151,17 +122,15 @@ def main():
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='(default: 0 1 2)')
     parser.add_argument('--tables', nargs='+', default=TABLES, choices=[*TABLES, *LAWS],
                         help=f'(default: {" ".join(TABLES)})')
-    parser.add_argument('--ctgan', metavar='PYTHON', help='of an environment with the package ctgan')
     parser.add_argument('--flags', nargs=argparse.REMAINDER, default=[], help='name=value, for train()')
     arguments = parser.parse_args()
     flags = {name: [int(x) for x in value.split(',')] if ',' in value else value
              for name, value in (word.split('=') for word in arguments.flags)}
     print_command()
-    columns = ['floor', 'shuffled', 'copula', *(['CTGAN', 'TVAE'] if arguments.ctgan else []), 'this program',
-               'samples', 'real', 'regret', 'delivered', 'seconds']
+    columns = ['floor', 'shuffled', 'copula', 'this program', 'samples', 'real', 'regret', 'delivered', 'seconds']
 
     def row(name):
-        found = [measure(name, seed, flags, arguments.ctgan) for seed in arguments.seeds]
+        found = [measure(name, seed, flags) for seed in arguments.seeds]
         cells = [[figures[column] for figures in found] for column in columns]
         return [name, *(f'{median(values):.3g} ({", ".join(f"{x:.3g}" for x in values)})' for values in cells)]
     print_table(['table', *columns], map(row, arguments.tables))

@@ -1,8 +1,6 @@
 """Data of the user's: reading them, rows kept back, normal scores, and what comes back in the data's own units."""
 import gzip
-import json
 import math
-import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +9,10 @@ import tensorflow.compat.v1 as tf
 
 import gan_quadratic as program
 from gan_quadratic import Quantile, UsageError, find_rows, make_data, make_streams, normal_inputs, parse, train
-from test_robust import at_iteration, command
-from test_run import TINY, assert_events, assert_saved_model, draw_all, measured
+from helpers import SAME
+from test_robust import at_iteration, command, interrupt
+from test_run import TINY, assert_events, assert_saved_model, measured
 
-
-# -------------------------------------------------------------------------------------------------------- reading
 
 @pytest.mark.parametrize('name, text', [
     ('a.csv', 'mass,height\n1,2.5\n-3e2,4\n'), ('a.tsv', 'mass\theight\n1\t2.5\n-3e2\t4\n'),
@@ -32,32 +29,21 @@ def test_tables_of_every_kind(name, text, packed, tmp_path):
     assert find_rows(str(path), ['2', 'mass'])[1] == ['height', 'mass']
 
 
-@pytest.mark.parametrize('text, chosen, rows', [
-    ('1\n2.5\n\n-3e2\n', None, [[1], [2.5], [-300]]),
-    ('name,x,y\nanna,1,2\nbert,3,4\n', ['x', 'y'], [[1, 2], [3, 4]]),  # no column of text is looked at
-    ('x,y,x\n1,2,3\n4,5,6\n', ['3', 'y'], [[3, 2], [6, 5]])])
-def test_columns_by_number_and_name(text, chosen, rows, tmp_path):
-    (tmp_path/'a.csv').write_text(text)
-    assert find_rows(str(tmp_path/'a.csv'), chosen)[0].tolist() == rows
+def test_columns_by_number_and_name(tmp_path):
+    (tmp_path/'a.csv').write_text('name,x,y,x\nanna,1,2,5\nbert,3,4,6\n')  # no column of text is looked at
+    assert find_rows(str(tmp_path/'a.csv'), ['4', 'y'])[0].tolist() == [[5, 2], [6, 4]]
 
 
 @pytest.mark.parametrize('text, chosen, pieces', [
-    ('a,b\n1,2\n\n3,four\n', None, ["line 4, column 'b'", "'four'", '--columns']),
-    ('a,b\n"1\n",2\n\n3,four\n', None, ["line 5, column 'b'"]), ('a,b\n1,2\n3,\n', None, ["line 3, column 'b': ''"]),
-    ('a,b\n1,2\n3,nan\n', None, ['line 3', "'nan'"]), ('a;b\n1;inf\n3;4\n', None, ['line 2', "'inf'"]),
-    ('a,b\n1,2\n3\n', None, ['line 3 has 1 cells, the first has 2']), ('a,b\n1,2\n3,4,5\n', None, ['line 3 has 3']),
-    ('a;b\n1;2\n3\n', None, ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', None, ['line 2 has 2 cells']),
+    ('a,b\n"1\n",2\n\n3,four\n', None, ["line 5, column 'b'", "'four'", '--columns']),
+    ('a,b\n1,2\n3,\n', None, ["line 3, column 'b': ''"]), ('a;b\n1;inf\n3;4\n', None, ['line 2', "'inf'"]),
+    ('a,b\n1,2\n3\n', None, ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', None, ['line 2 has 2 cells']),
     ('a;b\n1,5;2,5\n3,5;4,5\n', None, ["line 2, column 'a': '1,5'", 'a point']),
-    ('"1,5","2"\n3,4\n5,6\n', None, ["line 1, column '1': '1,5'", 'a point']),
     ('a,b\n1,2\n3,1e39\n', None, ["line 3, column 'b': '1e39'", 'single precision', '--columns']),
-    ('1,,3\n4,5,6\n', None, ["line 1, column '2': ''"]), ('1,NA\n3,4\n', None, ["line 1, column '2': 'NA'"]),
-    ('5.1,setosa\n4.9,setosa\n', None, ["line 1, column '2': 'setosa'", '--columns']),
-    ('a,b\n1;5,2\n2;5,3\n', None, ["'1;5'"]), ('1,5;2,5\n3;4\n', None, ["line 1, column '1': '1,5'", 'a point']),
-    ('a\n', None, ['0 rows']), ('', None, ['0 rows']), ('a,b\n1,2\n', None, ['1 rows']),
-    ('x,y\n1,2\n3,4\n', ['z'], ["no column 'z'"]), ('x,y\n1,2\n3,4\n', ['3'], ['from 1 to 2']),
-    ('x,y\n1,2\n3,4\n', ['x', '1'], ['twice']), ('x,y,x\n1,2,3\n', ['x'], ["2 columns 'x'"]),
+    ('1,NA\n3,4\n', None, ["line 1, column '2': 'NA'"]), ('a,b\n1;5,2\n2;5,3\n', None, ["'1;5'"]),
+    ('', None, ['0 rows']), ('a,b\n1,2\n', None, ['1 rows']), ('x,y,x\n1,2,3\n', ['x'], ["2 columns 'x'"]),
+    ('x,y\n1,2\n3,4\n', ['3'], ['from 1 to 2']), ('x,y\n1,2\n3,4\n', ['x', '1'], ['twice']),
     ('größe\n1\n2\n'.encode('latin-1'), None, ['save it as UTF-8']),
-    ('größe\n1\n2\n'.encode('utf-16'), None, ['save it as UTF-8']),
     (f'"two\nlines","\x1b[31m",{"long"*500}\n1,2,3\n4,5,6\n', ['z'], ["no column 'z'"])])
 def test_what_is_wrong_with_a_table(text, chosen, pieces, tmp_path):
     """In a line of bearable length."""
@@ -69,53 +55,43 @@ def test_what_is_wrong_with_a_table(text, chosen, pieces, tmp_path):
     assert said.startswith(f"argument --data: '{tmp_path}") and said.isprintable() and len(said) < 500
 
 
-def test_a_refused_file_leaves_no_folder(tmp_path):
-    (tmp_path/'a.csv').write_text('x,y\n1,two\n')
-    assert command('--data', tmp_path/'a.csv', '--output', tmp_path/'out') == 2
-    assert not (tmp_path/'out').exists()
-
-
 def test_arrays_of_every_type(tmp_path):
-    for dtype in ('float16', '>f8', 'uint8', 'bool', 'int64', 'float32'):
+    for dtype in ('float16', '>f8', 'uint8', 'bool'):
         rows, _, _ = find_rows(np.array([[0, 1], [1, 1]], dtype))
         assert rows.dtype == float and rows.tolist() == [[0, 1], [1, 1]]
     assert find_rows(np.arange(3.))[0].shape == (3, 1)
-    assert type(find_rows(np.matrix([[0, 1], [1, 1]]))[0]) is type(find_rows(np.ma.ones([2, 2]))[0]) is np.ndarray
+    assert type(find_rows(np.ma.ones([2, 2]))[0]) is np.ndarray
     images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
     rows, _, image = find_rows(images)
     assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
     tiny = np.array([[1e-310, 1], [5e-324, -1e-300], [-1e-310, 1e-280]])  # processors compute with such numbers or not
     assert find_rows(tiny)[0].tolist() == [[0, 1], [0, 0], [0, 1e-280]] and tiny[0, 0] == 1e-310
     np.savez(tmp_path/'a.npz', **{f'array_{k}': np.ones([2, 2]) for k in range(500)})
-    fields = np.zeros(3, [(f'field_{k}', 'f8') for k in range(500)])
     for source, chosen, piece in ((np.ma.masked_equal([[0., 1], [1, 1]], 0), None, 'masked values'),
-                                  (images, ['1'], 'leave --columns out'), (fields, None, 'values of type'),
-                                  (str(tmp_path/'a.npz'), None, 'x_train')):
+                                  (images, ['1'], 'leave --columns out'), (str(tmp_path/'a.npz'), None, 'x_train'),
+                                  (np.zeros(3, [(f'f{k}', 'f8') for k in range(500)]), None, 'values of type')):
         with pytest.raises(UsageError, match=piece) as error:
             find_rows(source, chosen)
         assert len(str(error.value)) < 500
 
 
-# ------------------------------------------------------------------------------------------- rows kept back
-
-@pytest.mark.parametrize('n, kept', [(200, 40), (60, 20), (40, 20), (39, None)])
+@pytest.mark.parametrize('n, kept', [(200, 40), (40, 20), (39, None)])
 def test_a_fifth_of_the_rows_is_kept_back(n, kept):
     """At least 20, none of fewer than 40 rows; never drawn for training; the seed says which."""
     rows = np.arange(2.*n).reshape(n, 2)**1.5
     data, again, other = (make_data(parse(['--normalize', 'quantile', '--seed', seed]), rows) for seed in '001')
-    assert (data.kept is None) if kept is None else len(data.kept) == kept
     drawn = {tuple(row) for row in data.sample(20*n, np.random.default_rng(0))}
     back = set() if kept is None else {tuple(row) for row in data.kept}
     assert drawn.isdisjoint(back) and drawn | back == {tuple(row) for row in rows}
+    assert len(back) == (kept or 0)
     if kept:
         assert np.array_equal(data.kept, again.kept) and not np.array_equal(data.kept, other.kept)
 
 
 def test_few_rows_are_not_judged(tmp_path, capsys):
     results = train(data=np.random.default_rng(0).normal(size=[30, 2]), output=str(tmp_path), **TINY)
-    assert 'too few to have any kept back' in capsys.readouterr().out
-    assert results['final']['energy_distance'] is None and results['delivered_iteration'] == 4
-    assert results['claims']['samples_follow']['holds'] is None and results['verdict'] is None
+    assert 'too few to have any kept back' in capsys.readouterr().out and results['delivered_iteration'] == 4
+    assert results['final']['energy_distance'] is results['verdict'] is None
 
 
 @pytest.fixture(scope='module')
@@ -151,7 +127,6 @@ def test_keep_best_delivers_the_nearest_snapshot(table, tmp_path):
     assert best['delivered_iteration'] == nearest != 40
     short = train(output=str(tmp_path/'short'), keep='last', **dict(flags, iterations=int(nearest) + 1))
     assert np.array_equal(best['samples'], short['samples'])
-    assert measured(tmp_path/'best')['Energy Distance'][-1] > distances[nearest]
 
 
 def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
@@ -161,21 +136,16 @@ def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
     assert command(*words, tmp_path/'whole') == 0
     with monkeypatch.context() as patch:
         patch.setattr(program, 'CHECKPOINT_EVERY', 0)
-        at_iteration(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
+        at_iteration(patch, 11, interrupt)
         assert command(*words, tmp_path/'broken') == 130
     (tmp_path/'table.npy').rename(tmp_path/'moved.npy')
     assert command('--resume', '--data', tmp_path/'moved.npy', '--output', tmp_path/'broken') == 0
-    for name in 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv':
-        assert (tmp_path/'whole'/name).read_bytes() == (tmp_path/'broken'/name).read_bytes()
+    assert all((tmp_path/'whole'/name).read_bytes() == (tmp_path/'broken'/name).read_bytes() for name in SAME)
     assert_events(tmp_path/'broken', files=2)
-    summaries = [json.loads((tmp_path/name/'summary.json').read_text()) for name in ('whole', 'broken')]
-    assert summaries[0]['delivered_iteration'] == summaries[1]['delivered_iteration']
 
 
-@pytest.mark.parametrize('words', [['--normalize', 'quantile'], ['--normalize']])
-@pytest.mark.parametrize('own', [True, False])
+@pytest.mark.parametrize('own, words', [(True, ['--normalize', 'quantile']), (False, ['--normalize'])])
 def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, words, table):
-    """That number follows from the machine's pace."""
     settings = dict(parse(words), batch_size=700, noise_dim=3)
     data = make_data(settings, table if own else None)
 
@@ -190,51 +160,35 @@ def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, words, table
     assert all(np.array_equal(whole, np.concatenate(part)) for whole, part in zip((X, Z), parts))
 
 
-# ---------------------------------------------------------------------------------------------- normal scores
-
 def back(transform, scores):
     """What `from_networks` makes of scores [n, dim]."""
     with tf.Graph().as_default(), tf.Session() as sess:
         return sess.run(transform.from_networks(tf.constant(scores, tf.float32)))
 
 
-@pytest.mark.parametrize('n, dim', [(20, 3), (500, 1), (300, 40), (5000, 2)])
+@pytest.mark.parametrize('n, dim', [(20, 3), (300, 40), (5000, 2)])
 def test_there_and_back(n, dim):
-    """Gives the rows again, near enough that all single precision lost is far below what tells values apart."""
+    """All that single precision loses is far below what tells values apart; heavy tails come back too."""
     rows = np.random.default_rng(0).standard_t(2, [n, dim])*1e6 + 1e9
-    transform = Quantile(rows)
+    transform, order = Quantile(rows), np.argsort(rows, axis=0)
     scores = transform.to_networks(rows)
-    order = np.argsort(rows, axis=0)
+    again = back(transform, scores)
     assert (np.diff(np.take_along_axis(scores, order, axis=0), axis=0) >= 0).all()
-    np.testing.assert_allclose(back(transform, scores), rows, rtol=0, atol=2e-3*np.ptp(rows))
-    close = np.abs(back(transform, scores) - rows)[np.abs(scores) < 2]
-    assert np.quantile(close, 0.99) < 1e-3*rows.std()
-
-
-def test_samples_do_not_leave_the_range_by_rounding():
-    rows = np.random.default_rng(0).lognormal(size=[50, 500])
-    samples = back(Quantile(rows), np.repeat([[-9.], [9.]], 500, axis=1))
-    assert np.array_equal(samples[0], rows.min(axis=0)) and (samples[1] <= rows.max(axis=0)).all()
-    np.testing.assert_allclose(samples[1], rows.max(axis=0), rtol=1e-15)
+    np.testing.assert_allclose(again, rows, rtol=0, atol=2e-3*np.ptp(rows))
+    assert np.quantile(np.abs(again - rows)[np.abs(scores) < 2], 0.99) < 1e-3*rows.std()
+    if n == 5000:  # more rows than knots
+        samples = back(transform, normal_inputs(transform, rows)(200_000, np.random.default_rng(1)))
+        np.testing.assert_allclose(samples.std(axis=0), rows.std(axis=0), rtol=0.1)
 
 
 def test_scores_are_normal_whatever_the_column():
     """Also a column of 0 and 1, whose equal values share their step, and a constant one."""
     rng = np.random.default_rng(0)
     rows = np.stack([rng.lognormal(size=400), rng.random(400) < 0.2, np.full(400, 3.), rng.integers(0, 9, 400)], axis=1)
-    drawn = normal_inputs(Quantile(rows), rows)(20_000, rng)
+    drawn, levels = normal_inputs(Quantile(rows), rows)(20_000, rng), np.linspace(-2, 2, 9)
     for column in drawn.T:
-        levels = np.linspace(-2, 2, 9)
-        shares = [np.mean(column < level) for level in levels]
-        assert np.abs(np.array(shares) - [(1 + math.erf(x/2**0.5))/2 for x in levels]).max() < 0.03
-
-
-def test_heavy_tails_come_back():
-    """Also where a column has more rows than knots."""
-    rows = np.random.default_rng(0).standard_t(2, [5000, 1])
-    transform = Quantile(rows)
-    samples = back(transform, normal_inputs(transform, rows)(200_000, np.random.default_rng(1)))
-    assert samples.std() == pytest.approx(rows.std(), rel=0.1)
+        shares = np.array([np.mean(column < level) for level in levels])
+        assert np.abs(shares - [(1 + math.erf(x/2**0.5))/2 for x in levels]).max() < 0.03
 
 
 def test_steps_and_lines_between_values():
@@ -249,22 +203,20 @@ def test_steps_and_lines_between_values():
     assert np.mean(np.isin(samples[:, 2], rows[:, 2])) < 0.6  # only beyond the ends
 
 
-@pytest.mark.parametrize('n, least, most', [(60, 0.5, 1.5), (5000, 0.1, 0.5)])
-def test_smoothing_moves_few_rows_about_as_far_as_their_neighbours_lie(n, least, most):
-    """And many rows hardly; means, deviations and correlations stay."""
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=[n, 8]) @ rng.normal(size=[8, 8])
-    scores, drawn = Quantile(rows).to_networks(rows), normal_inputs(Quantile(rows), rows)(40_000, rng)
-    assert np.abs(np.corrcoef(drawn.T) - np.corrcoef(scores.T)).max() < 0.05
-    assert np.abs(drawn.mean(axis=0)).max() < 0.03 and np.abs(drawn.std(axis=0)/scores.std(axis=0) - 1).max() < 0.03
-    apart, moved = (np.sort(np.linalg.norm(some[:, None] - scores, axis=2)) for some in (scores[:50], drawn[:50]))
-    assert least < np.median(moved[:, 0])/np.median(apart[:, 1]) < most
+def test_smoothing_moves_rows_about_as_far_as_their_neighbours_lie():
+    """Many rows hardly; means, deviations and correlations stay."""
+    for n, least, most in (60, 0.5, 1.5), (5000, 0.1, 0.5):
+        rng = np.random.default_rng(0)
+        rows = rng.normal(size=[n, 8]) @ rng.normal(size=[8, 8])
+        scores, drawn = Quantile(rows).to_networks(rows), normal_inputs(Quantile(rows), rows)(40_000, rng)
+        assert np.abs(np.corrcoef(drawn.T) - np.corrcoef(scores.T)).max() < 0.05
+        assert np.abs(drawn.mean(axis=0)).max() < 0.03 and np.ptp(drawn.std(axis=0)/scores.std(axis=0)) < 0.06
+        apart, moved = (np.sort(np.linalg.norm(some[:, None] - scores, axis=2)) for some in (scores[:50], drawn[:50]))
+        assert least < np.median(moved[:, 0])/np.median(apart[:, 1]) < most
 
 
-# -------------------------------------------------------------------------------------------------------- images
-
-@pytest.mark.parametrize('shape', [(12, 9), (8, 8, 3)])
-def test_images(shape, tmp_path, monkeypatch):
+def test_images(tmp_path, monkeypatch):
+    shape = 8, 8, 3
     monkeypatch.setattr(program, 'FINAL_ROWS', 500)  # numbers of many images are slow to write
     rng = np.random.default_rng(0)
     blends = rng.random([300, 3]) @ rng.random([3, math.prod(shape)])  # of three pictures
@@ -279,32 +231,9 @@ def test_images(shape, tmp_path, monkeypatch):
     assert scaled.min() == -1 and scaled.max() == 1
 
 
-def test_a_download_that_fails(tmp_path, capsys, monkeypatch):
-    def unreachable():
-        raise Exception('URL fetch failure on https://example.org/mnist.npz: None -- unreachable')
-    monkeypatch.setattr(program.tf.keras.datasets.mnist, 'load_data', unreachable)
-    assert program.main(['--data', 'mnist', '--output', str(tmp_path)]) == 1
-    line, = capsys.readouterr().err.splitlines()
-    assert 'mnist' in line and 'could not be fetched' in line and 'local copy' in line
-
-
 def test_values_near_the_limits_of_single_precision(tmp_path, capfd):
-    """No warning of a library reaches the console, and there is every picture that there can be."""
-    rows = np.random.default_rng(0).normal(size=[50, 2])*[1e30, 1e-6]
-    train(data=rows, output=str(tmp_path), **TINY)
-    draw_all(tmp_path, 'columns.png')
-    assert capfd.readouterr().err == ''
-
-
-def test_measures_stay_finite_where_samples_are_far_off(tmp_path):
-    rows = np.random.default_rng(0).normal(size=[50, 2])*1e-30
-    results = train(data=rows, normalize=False, output=str(tmp_path), **TINY)
-    assert math.isfinite(results['final']['energy_distance']) and results['final']['energy_distance'] > 1e9
-
-
-def test_hidden_as_an_array_and_as_many_points_as_real_ones(tmp_path):
-    results = train(hidden=np.array([3, 5]), iterations=1, batch_size=2, step_by_step=True, pictures='none',
-                    output=str(tmp_path))
-    assert results['settings']['hidden'] == [3, 5]
-    with np.load(tmp_path/'snapshots'/'000000.npz') as arrays:
-        assert arrays['generated'].shape == (256, 2) and arrays['features'].shape == (3, 2, 2, 2)
+    """No warning of a library reaches the console; measures of samples far off are finite."""
+    rows = np.random.default_rng(0).normal(size=[50, 2])
+    train(data=rows*[1e30, 1e-6], output=str(tmp_path/'a'), **TINY)
+    final = train(data=rows*1e-30, normalize=False, output=str(tmp_path/'b'), **TINY)['final']
+    assert capfd.readouterr().err == '' and 1e9 < final['energy_distance'] < math.inf

@@ -6,8 +6,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import gan_quadratic as program
-from gan_quadratic import (ACTIVATIONS, LAYERS, build_gan, build_loop, discriminator, generator, get_y, sample_data,
-                           sample_Z, train_iteration)
+from gan_quadratic import (ACTIVATIONS, LAYERS, build_gan, build_loop, generator, get_y, sample_data, sample_Z,
+                           train_iteration)
+
+NETWORKS = 'GAN/Generator', 'GAN/Discriminator'
+variables = tf.trainable_variables
 
 
 @pytest.fixture
@@ -25,39 +28,11 @@ def started():
     return sess
 
 
-def weights():
-    """Of the default graph, also the optimizers', by name."""
-    return {v.op.name: v.read_value() for v in tf.global_variables()}
-
-
-@pytest.fixture(scope='module')
-def built():
-    with tf.Graph().as_default():
-        tf.set_random_seed(1)
-        gan, sess = build_gan(), started()
-        return gan, sess, sess.run(weights())
-
-
-def set_weights(sess, values):
-    """Gives the graph's variables these values, by name."""
-    for variable in tf.global_variables():
-        variable.load(values[variable.op.name], sess)
-
-
 @pytest.fixture
-def tutorial(built):
-    """The tutorial's graph, and a session on it with initial weights."""
-    gan, sess, first = built
-    with sess.graph.as_default():
-        set_weights(sess, first)
-        yield gan, sess
+def tutorial(graph):
+    """The tutorial's graph, and a session on it."""
+    return build_gan(), started()
 
-
-def variables(scope):
-    return tf.trainable_variables(scope)
-
-
-# ------------------------------------------------------------------------------------------------------- data
 
 def test_the_tutorials_calls_follow_numpys_global_seed():
     np.random.seed(5)
@@ -69,40 +44,21 @@ def test_the_tutorials_calls_follow_numpys_global_seed():
     assert Z.shape == (7, 3) and -1 <= Z.min() < 0 < Z.max() < 1
 
 
-@pytest.mark.parametrize('name', program.DISTRIBUTIONS)
-def test_rows_are_the_same_however_many_are_asked_for_at_a_time(name):
-    sample = program.DISTRIBUTIONS[name].sample
-    once, parts = np.random.default_rng(0), np.random.default_rng(0)
-    whole = sample(60, 100., once)
-    assert np.array_equal(whole, np.concatenate([sample(n, 100., parts) for n in (1, 19, 40)]))
-
-
-# --------------------------------------------------------------------------------------------------- networks
-
-def test_names_shapes_and_counts(tutorial):
-    gan, _ = tutorial
+def test_names_shapes_and_reuse(tutorial):
+    gan, sess = tutorial
     assert gan._fields == ('X', 'Z', 'G_sample', 'r_logits', 'f_logits', 'r_rep', 'g_rep', 'disc_loss', 'gen_loss',
                            'disc_step', 'gen_step')
     shapes = {v.op.name: v.shape.as_list() for v in variables('GAN/')}
-    assert shapes == {
-        'GAN/Generator/dense/kernel': [2, 16], 'GAN/Generator/dense/bias': [16],
-        'GAN/Generator/dense_1/kernel': [16, 16], 'GAN/Generator/dense_1/bias': [16],
-        'GAN/Generator/dense_2/kernel': [16, 2], 'GAN/Generator/dense_2/bias': [2],
-        'GAN/Discriminator/dense/kernel': [2, 16], 'GAN/Discriminator/dense/bias': [16],
-        'GAN/Discriminator/dense_1/kernel': [16, 16], 'GAN/Discriminator/dense_1/bias': [16],
-        'GAN/Discriminator/dense_2/kernel': [16, 2], 'GAN/Discriminator/dense_2/bias': [2],
-        'GAN/Discriminator/dense_3/kernel': [2, 1], 'GAN/Discriminator/dense_3/bias': [1]}
-    assert [sum(math.prod(shape) for name, shape in shapes.items() if network in name)
-            for network in ('Generator', 'Discriminator')] == [354, 357]
+    layers = [(network, k, shape) for network, widths in zip(NETWORKS, ([2, 16, 16, 2], [2, 16, 16, 2, 1]))
+              for k, shape in enumerate(zip(widths, widths[1:]))]
+    names = [(f'{network}/dense' + (f'_{k}' if k else ''), shape) for network, k, shape in layers]
+    assert shapes == {f'{name}/{part}': each for name, (n, m) in names for part, each in (
+        ('kernel', [n, m]), ('bias', [m]))} and sum(map(math.prod, shapes.values())) == 354 + 357
     assert all(each.shape.as_list() == [None, 2] for each in (gan.X, gan.Z, gan.G_sample, gan.r_rep, gan.g_rep))
     assert gan.r_logits.shape.as_list() == gan.f_logits.shape.as_list() == [None, 1]
-
-
-def test_reuse_shares_the_variables(tutorial):
-    gan, sess = tutorial
-    samples, again = sess.run([gan.G_sample, generator(gan.Z, reuse=True)], {gan.Z: np.full([5, 2], 0.3)})
-    real, fake = sess.run([[gan.r_logits, gan.r_rep], [gan.f_logits, gan.g_rep]], {
-        gan.X: samples, gan.Z: np.full([5, 2], 0.3)})
+    Z = np.full([5, 2], 0.3)
+    samples, again = sess.run([gan.G_sample, generator(gan.Z, reuse=True)], {gan.Z: Z})
+    real, fake = sess.run([[gan.r_logits, gan.r_rep], [gan.f_logits, gan.g_rep]], {gan.X: samples, gan.Z: Z})
     assert np.array_equal(samples, again) and len(variables('GAN/')) == 14
     assert all(np.array_equal(*pair) for pair in zip(real, fake))
 
@@ -110,15 +66,12 @@ def test_reuse_shares_the_variables(tutorial):
 def test_initial_weights_are_glorot_uniform_and_biases_zero(graph):
     build_gan(hsize=[64, 64])
     with started() as sess:
-        values = {v.op.name: sess.run(v) for v in variables('GAN/')}
-    for name, value in values.items():
-        bound = np.sqrt(6/sum(value.shape)) if name.endswith('kernel') else 0
-        assert np.abs(value).max() <= bound
-        if bound and value.size >= 100:
-            assert np.abs(value).max() > 0.9*bound and abs(value.std() - bound/3**0.5) < 0.1*bound
+        for v in variables('GAN/'):
+            value, bound = sess.run(v), np.sqrt(6/sum(v.shape.as_list())) if v.op.name.endswith('kernel') else 0
+            assert np.abs(value).max() <= bound
+            if bound and value.size >= 100:
+                assert np.abs(value).max() > 0.9*bound and abs(value.std() - bound/3**0.5) < 0.1*bound
 
-
-# ----------------------------------------------------------------------------------------- losses and updates
 
 def sigmoid(x):
     return 1/(1 + np.exp(-x))
@@ -156,23 +109,21 @@ class Reference:
 
 
 def reference_step(G, D, X, Z):
-    """A discriminator step and a generator step; returns both losses."""
-    n = len(X)
+    """Both losses of a discriminator step and a generator step."""
     f_logits = D.forward(G.forward(Z))
-    fake, _ = D.backward(sigmoid(f_logits)/n)
+    fake, _ = D.backward(sigmoid(f_logits)/len(Z))
     r_logits = D.forward(X)
-    real, _ = D.backward((sigmoid(r_logits) - 1)/n)
+    real, _ = D.backward((sigmoid(r_logits) - 1)/len(X))
     dloss = np.mean(np.log1p(np.exp(-r_logits)) + np.log1p(np.exp(f_logits)))
     D.update([a + b for a, b in zip(real, fake)])
     f_logits = D.forward(G.forward(Z))
-    _, d = D.backward((sigmoid(f_logits) - 1)/n)
-    G.update(G.backward(d)[0])
+    G.update(G.backward(D.backward((sigmoid(f_logits) - 1)/len(Z))[1])[0])
     return dloss, np.mean(np.log1p(np.exp(-f_logits)))
 
 
 def test_twenty_alternating_steps_follow_the_reference(tutorial):
     (gan, sess), rng = tutorial, np.random.default_rng(0)
-    networks = [variables('GAN/Generator'), variables('GAN/Discriminator')]
+    networks = [*map(variables, NETWORKS)]
     G, D = (Reference(values, linear) for values, linear in zip(sess.run(networks), (1, 2)))
     for _ in range(20):
         X, Z = sample_data(64, scale=4, rng=rng), sample_Z(64, 2, rng)
@@ -186,7 +137,7 @@ def test_twenty_alternating_steps_follow_the_reference(tutorial):
 def test_each_step_moves_its_own_network_alone_and_real_features_stay(tutorial):
     gan, sess = tutorial
     feed = {gan.X: sample_data(32), gan.Z: sample_Z(32, 2)}
-    networks = [variables('GAN/Generator'), variables('GAN/Discriminator')]
+    networks = [*map(variables, NETWORKS)]
 
     def moved(step):
         before = sess.run(networks)
@@ -199,53 +150,44 @@ def test_each_step_moves_its_own_network_alone_and_real_features_stay(tutorial):
     assert np.array_equal(features[0], after[0]) and not np.array_equal(features[1], after[1])
 
 
-# ------------------------------------------------------------------------------------------ the loop in the graph
-
 def losses_of(*ways, n=50, **networks):
     """Losses of the first n iterations, [n, 2], one way after the other from the same weights and batches: 'steps',
     or with XLA or without it the numbers of iterations in a call of the loop in the graph."""
     with tf.Graph().as_default():
         tf.set_random_seed(4)
-        optimizers = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)]
+        optimizers, rng = [tf.train.RMSPropOptimizer(0.001) for _ in range(2)], np.random.default_rng(4)
         gan = build_gan(*optimizers, **networks)
-        loops = {compiled: build_loop(*optimizers, n, 16, jit_compile=compiled == 'XLA', **networks)
-                 for compiled, *_ in ways if compiled != 'steps'}
-        rng = np.random.default_rng(4)
-        X, Z = sample_data(n*16, rng=rng).reshape(n, 16, 2), sample_Z(n*16, 2, rng).reshape(n, 16, 2)
+        loops = {way: build_loop(*optimizers, n, 16, jit_compile=way == 'XLA', **networks) for way, *k in ways if k}
+        X, Z = (rows.reshape(n, 16, 2) for rows in (sample_data(n*16, rng=rng), sample_Z(n*16, 2, rng)))
         with started() as sess:
-            first = sess.run(weights())
+            first = sess.run(tf.global_variables())
             for way, *calls in ways:
-                set_weights(sess, first)
-                ends = np.cumsum(calls)
+                for variable, value in zip(tf.global_variables(), first):
+                    variable.load(value, sess)
                 yield np.concatenate(
-                    [loops[way](sess, X[end - k:end], Z[end - k:end]) for k, end in zip(calls, ends)] if calls else
-                    [[train_iteration(sess, gan, x, z)[:2]] for x, z in zip(X, Z)])
+                    [loops[way](sess, X[end - k:end], Z[end - k:end]) for k, end in zip(calls, np.cumsum(calls))]
+                    or [[train_iteration(sess, gan, x, z)[:2]] for x, z in zip(X, Z)])
 
 
 def test_the_loop_in_the_graph_agrees_with_step_by_step():
     """With XLA and without; and grouping iterations into calls changes nothing."""
     steps, whole, parts, plain = losses_of(['steps'], ['XLA', 50], ['XLA', 1, 30, 2, 17], ['no XLA', 50])
-    np.testing.assert_allclose(whole, steps, rtol=1e-4)
-    np.testing.assert_allclose(plain, steps, rtol=1e-4)
+    np.testing.assert_allclose([whole, plain], [steps, steps], rtol=1e-4)
     assert np.array_equal(parts, whole)
 
 
-def test_every_kind_of_network_trains_both_ways(monkeypatch):
-    """Every activation, in every kind of layer, at once, as their mean."""
+def test_every_kind_of_network_and_the_penalty_train_both_ways(monkeypatch):
+    """Every activation, in every kind of layer, at once, as their mean; and a deep network."""
     for table in ACTIVATIONS, LAYERS:
         every = list(table.values())
         monkeypatch.setitem(table, 'all', lambda *words, every=every: sum(each(*words) for each in every)/len(every))
-    loop, steps = losses_of(['no XLA', 2], ['steps'], n=2, activation='all', layer='all', hsize=[4],
-                            output_mapping='tanh', low=np.float32([-50, 10]), high=np.float32([50, 2510]))
-    assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
-    np.testing.assert_allclose(loop, steps, rtol=1e-4)
-
-
-def test_a_deep_network_trains_with_the_penalty_both_ways():
-    deep = dict(n=6, hsize=[12, 8, 6])
-    loop, steps = losses_of(['no XLA', 6], ['steps'], penalty=1000., **deep)
-    np.testing.assert_allclose(loop, steps, rtol=1e-4)
-    without, = losses_of(['steps'], **deep)
+    for flags in (dict(n=2, activation='all', layer='all', hsize=[4], output_mapping='tanh',
+                       low=np.float32([-50, 10]), high=np.float32([50, 2510])),
+                  dict(n=6, hsize=[12, 8, 6], penalty=1000.)):
+        loop, steps = losses_of(['no XLA', flags['n']], ['steps'], **flags)
+        assert np.isfinite(loop).all() and loop[1, 0] != loop[0, 0]
+        np.testing.assert_allclose(loop, steps, rtol=1e-4)
+    without, = losses_of(['steps'], **dict(flags, penalty=0.))
     assert steps[0, 0] == pytest.approx(without[0, 0], rel=1e-6)  # the loss that is reported is the tutorial's
     assert np.abs(steps[1:] - without[1:]).max() > 1e-3           # and yet D learned otherwise
 
@@ -260,8 +202,7 @@ def test_activations_follow_their_definitions(graph):
     assert expected.keys() == ACTIVATIONS.keys()
     with tf.Session() as sess:
         for name, function in ACTIVATIONS.items():
-            values = sess.run(function(tf.constant(x, 'float32')))
-            np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(sess.run(function(np.float32(x))), expected[name], rtol=1e-5, atol=1e-6)
 
 
 def test_layers_follow_their_definitions(graph):
@@ -280,56 +221,33 @@ def test_layers_follow_their_definitions(graph):
 
 
 def test_tanh_mapping_stays_within_the_range(graph):
-    out = generator(tf.constant(1e6*sample_Z(500, 2), 'float32'), output_mapping='tanh',
-                    low=np.float32([-50, 10]), high=np.float32([50, 2510]))
+    low, high = np.float32([-50, 10]), np.float32([50, 2510])
+    out = generator(tf.constant(1e6*sample_Z(500, 2), 'float32'), output_mapping='tanh', low=low, high=high)
     with started() as sess:
         rows = sess.run(out)
-    assert (rows >= [-50.001, 9.99]).all() and (rows <= [50.001, 2510.01]).all() and np.ptp(rows[:, 0]) > 90
-
-
-# -------------------------------------------------------------------------------------- penalty, narrow products
-
-def reference_penalty(D, X, gamma):
-    """gamma/2 times the mean squared norm of the gradient of D's logit by its input, in NumPy."""
-    D.forward(X)
-    _, gradients = D.backward(np.ones([len(X), 1]))
-    return gamma/2*np.mean(np.sum(gradients**2, axis=1))
+    assert (rows >= low - 0.01).all() and (rows <= high + 0.01).all() and np.ptp(rows[:, 0]) > 90
 
 
 def test_the_penalty_and_its_gradients_follow_the_reference(graph):
     gan = build_gan(hsize=[5, 4], dim=3, noise_dim=2)
-    penalty = program.gradient_penalty(gan, 3.)
-    kernels = variables('GAN/Discriminator')[::2]
-    X = np.random.default_rng(0).normal(size=[20, 3])
+    penalty, X = program.gradient_penalty(gan, 3.), np.random.default_rng(0).normal(size=[20, 3])
     with started() as sess:
-        value, gradients = sess.run([penalty, tf.gradients(penalty, kernels)], {gan.X: X})
-        D = Reference(sess.run(variables('GAN/Discriminator')), 2)
-    assert value == pytest.approx(reference_penalty(D, X, 3.), rel=1e-5) and value > 0.01
+        value, gradients = sess.run([penalty, tf.gradients(penalty, variables(NETWORKS[1])[::2])], {gan.X: X})
+        D = Reference(sess.run(variables(NETWORKS[1])), 2)
+
+    def reference():  # gamma/2 times the mean squared norm of the gradient of D's logit by its input
+        D.forward(X)
+        return 3/2*np.mean(np.sum(D.backward(np.ones([len(X), 1]))[1]**2, axis=1))
+    assert value == pytest.approx(reference(), rel=1e-5) and value > 0.01
     for kernel, gradient in zip(D.layers[::2], gradients):
         for index in np.ndindex(kernel.shape):  # by finite differences, in double precision
             values, at = [], kernel[index]
             for kernel[index] in at - 1e-6, at + 1e-6, at:
-                values.append(reference_penalty(D, X, 3.))
+                values.append(reference())
             assert gradient[index] == pytest.approx((values[1] - values[0])/2e-6, rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize('units', [1, 2, 3])
-def test_a_product_has_the_gradients_of_matmul(units, graph):
-    """Also the second ones, of which the penalty is made."""
-    rng = np.random.default_rng(0)
-    x, kernel = (tf.constant(rng.normal(size=shape), 'float32') for shape in ([7, 4], [4, units]))
-
-    def gradients(multiply):
-        y = tf.reduce_sum(tf.tanh(multiply(x, kernel))**2)
-        first = tf.gradients(y, [x, kernel])
-        return [y, *first, *tf.gradients(tf.reduce_sum(first[0]**2), [x, kernel])]
-    with tf.Session() as sess:
-        for ours, theirs in zip(sess.run(gradients(program.product)), sess.run(gradients(tf.matmul))):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-def test_where_networks_run(graph):
-    """Small ones on one thread and on no GPU, whatever there is; larger ones where TensorFlow puts them."""
+def test_small_networks_run_on_one_thread_and_on_no_gpu():
     small, wide, many = (program.session_config(*words) for words in (([16, 64], 64), ([65], 2), ([16], 65)))
     assert small.device_count['GPU'] == 0 and 'GPU' in small.device_count and small.intra_op_parallelism_threads == 1
     for config in wide, many:
