@@ -637,7 +637,7 @@ PICTURE_ROWS = 256       # real samples in a picture
 MEASURED_ROWS = 2000     # samples, real and generated, from which a snapshot's measures are taken
 FINAL_ROWS = 10_000      # rows of generated_samples.csv
 KEPT_ROWS = 20           # the fewest rows kept back; of less than twice as many none are
-KNOTS = 1000             # of a column's distribution function
+KNOTS = 50_000           # of a column's distribution function, of all rows where these are fewer
 
 
 class Affine(NamedTuple):
@@ -659,8 +659,8 @@ class Quantile:
     """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
 
     def __init__(self, rows):
-        self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS))  # of knots, equally far apart
-        self.values = np.sort(rows, axis=0)[ranks.round().astype(int)].astype(float)  # [k, dim], the columns' there,
+        self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
+        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], at knots, equally far apart in rank,
         self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
         self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
@@ -671,14 +671,13 @@ class Quantile:
                          for column, values in zip(rows.T.astype(float), self.values.T)], axis=1).astype(np.float32)
 
     def from_networks(self, samples):
-        z, (k, dim) = tf.cast(samples, tf.float64), self.values.shape
-        below = (1 + tf.erf(z/math.sqrt(2)))/2  # the share of a standard normal
+        k, dim = self.values.shape
+        below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # the share of a standard normal
         place = tf.clip_by_value((below*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
+        place = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place), place)
         knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
         low, high = (tf.gather(self.values.ravel(), (knot + next)*dim + tf.range(dim)) for next in (0, 1))
-        left, right = (tf.gather(self.scores, knot + next) for next in (0, 1))
-        share = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place) - tf.cast(knot, tf.float64),
-                         tf.clip_by_value((z - left)/(right - left), 0, 1))
+        share = place - tf.cast(knot, tf.float64)
         return tf.clip_by_value((1 - share)*low + share*high, low, high)  # by rounding, it may lie just outside
 
 
@@ -686,14 +685,12 @@ def normal_inputs(transform, rows):
     """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values in random order, in
     blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps deviations and correlations: the smoothed
     bootstrap with shrinkage (Silverman 1986). s is about as far as the nearest other row lies, less of many rows."""
-    rng, (n_rows, dim), knots = np.random.default_rng(0), rows.shape, np.arange(len(transform.scores))
-    scores = np.empty(rows.shape, np.float32)
-    for column, values, known in zip(scores.T, rows.T.astype(float), transform.values.T):
-        first, last = -np.interp(-values, -known[::-1], -knots[::-1]), np.interp(values, known, knots)
-        spread = np.where(last > first, rng.random(n_rows) - 0.5, 0)  # of equal values, over their step
-        column[:] = np.interp((first + last)/2 + spread*(last - first + 1), knots, transform.scores)
+    rng, (n_rows, dim), scores = np.random.default_rng(0), rows.shape, np.empty(rows.shape, np.float32)
+    in_order = [NormalDist().inv_cdf((rank + 0.5)/n_rows) for rank in range(n_rows)]
+    for column, values in zip(scores.T, rows.T):
+        column[np.lexsort((rng.random(n_rows), values))] = in_order
     some = scores[:FINAL_ROWS].astype(float)
-    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:KNOTS], some)])
+    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:1000], some)])
     s = np.float32(min(1, math.sqrt(5*dim/n_rows), float(np.median(nearest))/math.sqrt(dim)))
 
     def inputs(n, rng):

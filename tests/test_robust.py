@@ -46,6 +46,7 @@ def one_line(capsys, *pieces):
     said = capsys.readouterr().err
     assert said.count('\n') == 1 and said.startswith('gan_quadratic.py: '), said
     assert all(str(piece) in said for piece in pieces), said
+    return said
 
 
 @pytest.fixture(scope='module')
