@@ -1084,13 +1084,15 @@ class Run:
                     v.load(arrays[v.op.name], self.sess)
                 vars(self).update(state)
         for name, every in ('loss_logs.csv', 'log_every'), ('metrics.csv', 'snapshot_every'):
-            path, lines = self.folder/name, math.ceil(self.iteration/self.settings[every]) + (self.iteration > 0)
-            with reading(path), open(path, 'rb' if lines else 'wb') as file:
-                if not all(file.readline().endswith(b'\n') for _ in range(lines)):
-                    raise ValueError('it is shorter than it was')
-                ends[path] = file.tell()
+            path, ends[self.folder/name] = self.folder/name, 0
+            if self.iteration:
+                with reading(path), open(path, 'rb') as file:
+                    if not all(file.readline().endswith(b'\n')  # the header, and its rows
+                               for _ in range(1 + math.ceil(self.iteration/self.settings[every]))):
+                        raise ValueError('it is shorter than it was')
+                    ends[path] = file.tell()
         for path, end in ends.items():
-            os.truncate(path, end)
+            os.truncate(path, end) if end else remove(path)
         remove(self.folder/'summary.json')
         write_file(self.folder/'settings.json', **self.settings)  # not before it is known that the run can go on
         say(f'Going on from iteration {self.iteration}.' if arrays else 'Nothing was saved: starting from iteration 0.')
