@@ -430,7 +430,8 @@ def check_claims(columns, final):
     # The last tenth in parts of the first. Iteration 0 has but one loss and so no spread.
     spread, mixing = (column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
                       for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Mixing']))
-    floor, shuffled, share = (final.get(name, 0) for name in ('floor', 'shuffled', 'neighbours_samples'))
+    floor, shuffled = final.get('floor', 0), final.get('shuffled', 0)
+    share = max(final.get('neighbours_samples', 0), final.get('neighbours_real', 0))
     distance = math.nan if final['energy_distance'] is None else final['energy_distance']
     # 0.02 is some 20 times what two draws of a built-in distribution measure; the eye sees smaller differences too.
     # Own tables may be half of the way from real rows to shuffled columns, images half of the way from 0.5 to 1.
@@ -1036,8 +1037,8 @@ class Run:
                      [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
         write_event(self.events, step=iteration, summary=tf.Summary(value=[
             tf.Summary.Value(tag=name, simple_value=x) for name, x in [*row.items()][1:] if x is not None]))
-        distances = measured['energy_distance'], measured.get('neighbours_samples')  # the latter for images
-        distance = next((x for x in distances if x is not None), None)
+        shares = measured.get('neighbours_samples'), measured.get('neighbours_real')  # by which images are judged
+        distance = max(shares) if self.data.image and all(shares) else measured['energy_distance']
         if weights and distance is not None and distance <= self.best['distance']:
             self.best, self.best_weights = dict(iteration=iteration, distance=distance), weights
 

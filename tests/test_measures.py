@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gan_quadratic import (advice, check_claims, energy_distance_to, get_y, mean_distance, parse, sample_data,
-                           sample_measures, verdict)
+from gan_quadratic import (advice, check_claims, energy_distance_to, get_y, mean_distance, neighbour_shares, parse,
+                           sample_data, sample_measures, verdict)
 
 METRICS = ['Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
            'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual', 'Coverage',
@@ -113,3 +113,31 @@ def test_the_unpaired_energy_distance_by_a_double_loop():
 def test_advice_goes_by_what_was_measured(distances, loss, flag):
     columns = {'Energy Distance': distances, 'Discriminator Loss Mean': [loss]*len(distances)}
     assert flag in advice(parse([]), columns_of(len(distances), **columns))
+
+
+RNG = np.random.default_rng(0)
+REAL = RNG.normal(size=[1000, 5])
+
+
+@pytest.mark.parametrize('samples, least, most', [
+    (RNG.normal(size=[2000, 5]), 0.45, 0.55), (REAL, 0, 0.05), (REAL + 1e-4*RNG.normal(size=REAL.shape), 0, 0.05),
+    (np.where(REAL[:, :1] < 0.8, REAL, RNG.normal(size=REAL.shape)), 0, 0.4),
+    (np.repeat(RNG.normal(size=[20, 5]), 50, axis=0) + 0.05*RNG.normal(size=[1000, 5]), 0.95, 1), (REAL + 9, 1, 1)],
+    ids=['the same law', 'copies', 'near copies', 'most of them copies', 'few modes', 'elsewhere'])
+def test_neighbour_shares_of_known_cases(samples, least, most):
+    """Beside a plain computation."""
+    both = np.concatenate([samples[:1000], REAL])
+    apart = np.linalg.norm(both[:, None] - both, axis=2) + np.diag([np.inf]*len(both))
+    shares = neighbour_shares(samples, REAL)
+    assert least <= shares[0] <= most
+    if len(np.unique(both, axis=0)) == len(both):  # without ties
+        same = (apart.argmin(axis=1) < 1000) == (np.arange(2000) < 1000)
+        assert shares == pytest.approx((same[:1000].mean(), same[1000:].mean()), abs=0.003)
+
+
+def test_a_lost_class_and_added_noise_are_seen():
+    """Noise in many columns leaves samples nearer to real rows than to each other."""
+    flat = RNG.normal(size=[2000, 2]) @ RNG.normal(size=[2, 50])
+    assert neighbour_shares(flat[:1000] + RNG.normal(size=[1000, 50]), flat[1000:])[1] > 0.95
+    whole, lost, real = (RNG.normal(size=[1000, 2]) + 20*RNG.integers(0, classes, [1000, 1]) for classes in (2, 1, 2))
+    assert max(neighbour_shares(whole, real)) < 0.56 and min(neighbour_shares(lost, real)) > 0.6
