@@ -456,7 +456,7 @@ def check_claims(columns, final):
             figure: float(value) if math.isfinite(value) else None for figure, value, _ in figures})
     if toward < 0.9:
         claims['centroid_moves_toward']['finding'] = (
-            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; most seeds come to some 75%')
+            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; ten default runs had 75%')
     return claims
 
 
