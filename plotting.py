@@ -37,9 +37,8 @@ os.fchdir(here)
 
 def numbered(folder, pattern):
     """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
-    name = re.compile(re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})'))
-    paths = {name.fullmatch(path.name): path for path in (folder/pattern).parent.glob('*')}
-    return dict(sorted((int(match[1]), path) for match, path in paths.items() if match))
+    name, paths = re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})'), (folder/pattern).parent.glob('*')
+    return dict(sorted((int(match[1]), path) for path in paths if (match := re.fullmatch(name, path.name))))
 
 
 # ------------------------------------------------------------------------------------------------ axes and points
