@@ -943,6 +943,7 @@ class Run:
             axes = [np.linspace(-1, 1, 33)]*min(self.noise_dim, 2)
             grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, len(axes))
             self.grid = np.pad(grid, [(0, 0), (0, self.noise_dim - len(axes))])  # at 0 in further dimensions
+        self.measured_X = data.transform.to_networks(np.concatenate([self.X, self.plane]))
         self.shown = dict(training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
                           image=data.image or [], noise=self.grid[:, :2], **self.levels, **kept)
 
@@ -990,7 +991,7 @@ class Run:
             X[i:i + 4096] = self.data.inputs(len(X[i:i + 4096]), self.streams['real'])
             Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), self.noise_dim, self.streams['noise'])
         states = {use: stream.bit_generator.state for use, stream in self.streams.items()}
-        return X.reshape(n, -1, self.dim), Z.reshape(n, -1, self.noise_dim), states
+        return X.reshape(n, batch_size, self.dim), Z.reshape(n, batch_size, self.noise_dim), states
 
     def block_trainer(self):
         """The function (X_batches, Z_batches) -> losses [n, 2] that trains from one snapshot to the next."""
@@ -1018,8 +1019,7 @@ class Run:
         Z_shown = np.concatenate([Z_batch, self.Z])[:len(self.shown['real'])]  # as many as real ones are drawn
         generated = sess.run(self.samples, feed_dict={gan.Z: Z_shown})
         *logits, samples = sess.run([gan.r_logits, gan.f_logits, self.samples], feed_dict={
-            gan.X: self.data.transform.to_networks(np.concatenate([self.X, self.plane])),
-            gan.Z: np.concatenate([self.Z, self.grid])})
+            gan.X: self.measured_X, gan.Z: np.concatenate([self.Z, self.grid])})
         r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
         arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
                       decision=r_D[n:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
