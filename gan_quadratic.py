@@ -10,9 +10,9 @@ Read it from top to bottom: data, networks, graph and training follow the tutori
 stand on their own; what a run needs comes after. `plotting.py`, a process of its own, draws from the files of a run.
 """
 import argparse
+import atexit
 import contextlib
 import csv
-import difflib
 import errno
 import fcntl
 import functools
@@ -21,7 +21,6 @@ import gzip
 import itertools
 import json
 import math
-import multiprocessing.pool
 import os
 import re
 import shlex
@@ -72,7 +71,8 @@ class LateTensorFlow:
         os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
         # With this variable the import leaves Keras, a third of the time and 100 MB, to the first use of `tf.keras`.
-        lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules or find_spec('tf_keras'))
+        lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
+                    or find_spec('tf_keras'))
         with silence():
             os.environ.update({'TF_USE_LEGACY_KERAS': '1'} if lean else {})
             import tensorflow.compat.v1 as module
@@ -106,6 +106,52 @@ def sample_Z(m, n, rng=np.random):
     return rng.uniform(-1., 1., size=[m, n])
 
 
+def sample_two_curves(n, scale, rng):
+    """The tutorial's curve, and its mirror image."""
+    u, side = rng.random((n, 2)).T
+    x = scale*(u - 0.5)
+    return np.stack([x, np.where(side < 0.5, get_y(x), -get_y(x))], axis=1)
+
+
+def sample_spiral(n, scale, rng):
+    """Of Archimedes, two turns."""
+    r = rng.random(n)
+    angle = 4*np.pi*r
+    return np.stack([r*np.cos(angle), r*np.sin(angle)], axis=1)
+
+
+def sample_ring(n, scale, rng):
+    """The unit circle."""
+    angle = 2*np.pi*rng.random(n)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def sample_gaussians(n, scale, rng):
+    """Eight of standard deviation 0.05, centred on the unit circle, by the transform of Box and Muller."""
+    k, u, v = rng.random((n, 3)).T
+    centre = 2*np.pi*np.floor(8*k)/8
+    radius = 0.05*np.sqrt(-2*np.log1p(-u))
+    angle = 2*np.pi*v
+    x = np.cos(centre) + radius*np.cos(angle)
+    y = np.sin(centre) + radius*np.sin(angle)
+    return np.stack([x, y], axis=1)
+
+
+def sample_helix(n, scale, rng):
+    """Two turns around the z axis, z in [-1, 1)."""
+    z = 2*rng.random(n) - 1
+    return np.stack([np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], axis=1)
+
+
+def sample_sphere(n, scale, rng):
+    """The surface of the unit sphere, whose z is uniform."""
+    u, v = rng.random((n, 2)).T
+    z = 2*u - 1
+    radius = np.sqrt(1 - z*z)
+    angle = 2*np.pi*v
+    return np.stack([radius*np.cos(angle), radius*np.sin(angle), z], axis=1)
+
+
 SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
               iterations=20001)  # what shapes other than the tutorial's come out well with
 
@@ -118,32 +164,27 @@ class Distribution(NamedTuple):
     scaled: bool = False              # does --scale mean something to it?
 
 
-def shape(points, *ranges, scaled=False, flags=SHAPED):
-    """The distribution of points(u, ...) -> coordinates, of numbers uniform in these ranges; the first times scale?"""
-    def sample(n, scale, rng):
-        first, *others = (low + (high - low)*u for (low, high), u in zip(ranges, rng.random((n, len(ranges))).T))
-        return np.stack(points(scale*first if scaled else first, *others), axis=1)
-    return Distribution(sample, flags, scaled=scaled)
+def graph_of(curve, flags=SHAPED):
+    """The distribution of points (x, curve(x))."""
+    return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
 
 
-CURVES = {'quadratic': get_y, 'cubic': lambda x: x**3, 'quartic': lambda x: x**4,
-          'sine': lambda x: 10*np.sin(x/10), 'cosine': lambda x: 10*np.cos(x/10)}
 DISTRIBUTIONS = {
-    **{name: Distribution(functools.partial(sample_data, curve=curve), {} if curve is get_y else SHAPED, curve, True)
-       for name, curve in CURVES.items()},
-    'two-curves': shape(lambda x, u: [x, np.where(u < 0.5, get_y(x), -get_y(x))], (-0.5, 0.5), (0, 1), scaled=True),
-    'spiral': shape(lambda r: [r*np.cos(4*np.pi*r), r*np.sin(4*np.pi*r)], (0, 1),  # Archimedean, of two turns
-                    flags=dict(SHAPED, hidden=[64, 64], iterations=40001)),
-    'ring': shape(lambda t: [np.cos(t), np.sin(t)], (0, 2*np.pi)),
-    # Eight of standard deviation 0.05, centred on the unit circle, by Box and Muller's way to a normal pair.
-    'gaussians': shape(lambda k, u, t: [f(2*np.pi*np.floor(k)/8) + 0.05*np.sqrt(-2*np.log1p(-u))*f(t)
-                                        for f in (np.cos, np.sin)], (0, 8), (0, 1), (0, 2*np.pi)),
-    'helix': shape(lambda z: [np.cos(2*np.pi*z), np.sin(2*np.pi*z), z], (-1, 1)),
-    'sphere': shape(lambda z, t: [np.sqrt(1 - z*z)*np.cos(t), np.sqrt(1 - z*z)*np.sin(t), z], (-1, 1), (0, 2*np.pi))}
+    'quadratic': graph_of(get_y, flags={}),
+    'cubic': graph_of(lambda x: x**3),
+    'quartic': graph_of(lambda x: x**4),
+    'sine': graph_of(lambda x: 10*np.sin(x/10)),
+    'cosine': graph_of(lambda x: 10*np.cos(x/10)),
+    'two-curves': Distribution(sample_two_curves, scaled=True),
+    'spiral': Distribution(sample_spiral, dict(SHAPED, hidden=[64, 64], iterations=40001)),
+    'ring': Distribution(sample_ring),
+    'gaussians': Distribution(sample_gaussians),
+    'helix': Distribution(sample_helix),
+    'sphere': Distribution(sample_sphere)}
 IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
                    output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
                    iterations=30001, keep='best')
-TABLE_FLAGS = dict(normalize='quantile', hidden=[64, 64], noise_dim=16,  # or as many as columns, where these are more
+TABLE_FLAGS = dict(normalize='quantile', hidden=[64, 64], noise_dim=16,  # or as many as columns
                    learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
 KERAS_DATASETS = ('mnist', 'cifar10')
 BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
@@ -154,43 +195,34 @@ BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
 def dense(inputs, units, activation=None):
     """What `tf.layers.dense` did: [n, k] -> [n, units], Glorot uniform kernel, zero bias, in scope dense, dense_1..."""
     with tf.variable_scope(None, default_name='dense'):
-        kernel = tf.get_variable('kernel', [inputs.shape[-1], units], use_resource=True)  # Glorot uniform by default
-        bias = tf.get_variable('bias', [units], use_resource=True, initializer=tf.zeros_initializer())
-    outputs = product(inputs, kernel) + bias
+        kernel = tf.get_variable('kernel', [inputs.shape[-1], units], use_resource=True)  # Glorot uniform
+        bias = tf.get_variable('bias', [units], initializer=tf.zeros_initializer(), use_resource=True)
+    outputs = matmul(inputs, kernel) + bias
     return activation(outputs) if activation else outputs
 
 
-def product(inputs, kernel):
-    """inputs [n, k] times kernel [k, units], with another form of the same gradient where there are at most two units:
-    of so narrow a product with a transposed kernel XLA makes scalar instructions on CPUs, a fifth of the whole loop."""
-    if kernel.shape[1] > 2:
-        return tf.matmul(inputs, kernel)
-
-    @tf.custom_gradient
-    def narrow(inputs, kernel):
-        return tf.matmul(inputs, kernel), lambda d: (
-            tf.add_n([d[:, k:k + 1]*kernel[:, k] for k in range(kernel.shape[1])]),
-            tf.stack([tf.reduce_sum(inputs*d[:, k:k + 1], 0) for k in range(kernel.shape[1])], axis=1))
-    return narrow(inputs, tf.identity(kernel))
+def residual(inputs, units, activation):
+    """A dense layer beside a shortcut (He et al. 2015), which is linear where it changes the width."""
+    shortcut = inputs if inputs.shape[-1] == units else dense(inputs, units)
+    return shortcut + dense(inputs, units, activation)
 
 
 def layer_norm(inputs, units, activation):
-    """A dense layer, each row normalised before the activation (Ba et al. 2016), [n, k] -> [n, units]."""
+    """A dense layer, each row normalised before the activation (Ba et al. 2016)."""
     outputs = dense(inputs, units)
     with tf.variable_scope(None, default_name='layer_norm'):
-        gain = tf.get_variable('gain', [units], use_resource=True, initializer=tf.ones_initializer())
-        offset = tf.get_variable('offset', [units], use_resource=True, initializer=tf.zeros_initializer())
+        gain = tf.get_variable('gain', [units], initializer=tf.ones_initializer(), use_resource=True)
+        offset = tf.get_variable('offset', [units], initializer=tf.zeros_initializer(), use_resource=True)
     mean, variance = tf.nn.moments(outputs, [-1], keepdims=True)
     return activation(tf.nn.batch_normalization(outputs, mean, variance, offset, gain, 1e-6))
 
 
-LAYERS = {  # (inputs [n, k], units, activation) -> [n, units]
-    'dense': dense,
-    # A dense layer beside a shortcut (He et al. 2015), which is linear where k is not `units`.
-    'residual': lambda x, units, act: (x if x.shape[-1] == units else dense(x, units)) + dense(x, units, act),
-    'layer_norm': layer_norm,
-    # The larger of two linear layers (Goodfellow et al. 2013); it is its own activation.
-    'maxout': lambda x, units, act: tf.maximum(dense(x, units), dense(x, units))}
+def maxout(inputs, units, activation):
+    """The larger of two linear layers (Goodfellow et al. 2013); it is its own activation."""
+    return tf.maximum(dense(inputs, units), dense(inputs, units))
+
+
+LAYERS = dict(dense=dense, residual=residual, layer_norm=layer_norm, maxout=maxout)  # [n, k] -> [n, units]
 ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
     'leaky_relu': lambda x: tf.nn.leaky_relu(x),
     'relu': lambda x: tf.nn.relu(x),
@@ -246,15 +278,17 @@ class GAN(NamedTuple):
     gen_step: Any = None   # one update of the generator's variables
 
 
-def connect(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense', joined=False,
-            **mapping):
+def build_networks(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense',
+            joined=False, **mapping):
     """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps yet. joined: D looks
     at both batches in one pass, which takes less time than two and gives the same. The rest as in `generator`."""
     hidden = dict(activation=activation, layer=layer)
     G_sample = generator(Z, hsize, reuse, dim=dim, **hidden, **mapping)
     if joined:
-        logits, rep = discriminator(tf.concat([X, G_sample], axis=0), hsize, reuse, **hidden)
-        (r_logits, f_logits), (r_rep, g_rep) = tf.split(logits, 2), tf.split(rep, 2)
+        both = tf.concat([X, G_sample], axis=0)
+        logits, rep = discriminator(both, hsize, reuse, **hidden)
+        r_logits, f_logits = tf.split(logits, 2)
+        r_rep, g_rep = tf.split(rep, 2)
     else:
         r_logits, r_rep = discriminator(X, hsize, reuse, **hidden)
         f_logits, g_rep = discriminator(G_sample, hsize, reuse=True, **hidden)
@@ -274,101 +308,157 @@ def gradient_penalty(gan, gamma):
     return gamma/2*tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=1))
 
 
-def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0., *, noise_dim=2, dim=2, **networks):
+def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0.,
+              *, noise_dim=2, dim=2, **networks):
     """The tutorial's graph, in the default graph: a `GAN` on placeholders. Each optimizer, by default the tutorial's,
-    updates its own network alone; D's minimises the `gradient_penalty` too. networks: as `connect` takes them."""
+    updates its own network alone; D's minimises the `gradient_penalty` too. networks: as `build_networks` takes them."""
     X = tf.placeholder(tf.float32, [None, dim])
     Z = tf.placeholder(tf.float32, [None, noise_dim])
-    gan = connect(X, Z, dim=dim, **networks)
+    gan = build_networks(X, Z, dim=dim, **networks)
     gen_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Generator')
     disc_vars = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
-    gen_step = (gen_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(gan.gen_loss, var_list=gen_vars)
-    disc_step = (disc_optimizer or tf.train.RMSPropOptimizer(0.001)).minimize(
-        gan.disc_loss + gradient_penalty(gan, penalty), var_list=disc_vars)
+    gen_optimizer = gen_optimizer or tf.train.RMSPropOptimizer(0.001)
+    disc_optimizer = disc_optimizer or tf.train.RMSPropOptimizer(0.001)
+    gen_step = gen_optimizer.minimize(gan.gen_loss, var_list=gen_vars)
+    penalised = gan.disc_loss + gradient_penalty(gan, penalty)
+    disc_step = disc_optimizer.minimize(penalised, var_list=disc_vars)
     return gan._replace(disc_step=disc_step, gen_step=gen_step)
 
 
 # --------------------------------------------------------------------------------------------------- training
 
-def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1, look=lambda: None):
-    """One iteration as the tutorial runs it, step by step. Returns both losses, each from before its network's last
-    update, and what `look()` gave before the discriminator's updates, before the generator's, and after these."""
-    before_d = look()
-    for _ in range(d_steps):
-        _, dloss = sess.run([gan.disc_step, gan.disc_loss], feed_dict={gan.X: X_batch, gan.Z: Z_batch})
-    before_g = look()
-    for _ in range(g_steps):
+def update_discriminator(sess, gan, X_batch, Z_batch, steps=1):
+    """So many updates of the discriminator on a batch. Returns its loss from before the last."""
+    for _ in range(steps):
+        _, dloss = sess.run([gan.disc_step, gan.disc_loss],
+                            feed_dict={gan.X: X_batch, gan.Z: Z_batch})
+    return dloss
+
+
+def update_generator(sess, gan, Z_batch, steps=1):
+    """So many updates of the generator on a batch. Returns its loss from before the last."""
+    for _ in range(steps):
         _, gloss = sess.run([gan.gen_step, gan.gen_loss], feed_dict={gan.Z: Z_batch})
-    return dloss, gloss, (before_d, before_g, look())
+    return gloss
+
+
+def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1):
+    """One iteration as the tutorial runs it, step by step. Returns both losses."""
+    dloss = update_discriminator(sess, gan, X_batch, Z_batch, d_steps)
+    gloss = update_generator(sess, gan, Z_batch, g_steps)
+    return dloss, gloss
 
 
 def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
     """The loss of the 'Generator' or 'Discriminator' on a batch, and gradients of what its updates minimise: a list."""
-    of_D = network == 'Discriminator'
-    gan = connect(X, Z, joined=of_D and not penalty, **networks)  # the penalty needs the real samples' gradients apart
-    loss, extra = (gan.disc_loss, gradient_penalty(gan, penalty)) if of_D else (gan.gen_loss, 0)
-    return [loss, *tf.gradients(loss + extra, variables)]
+    if network == 'Generator':
+        loss = minimised = build_networks(X, Z, **networks).gen_loss
+    else:
+        gan = build_networks(X, Z, joined=not penalty, **networks)  # the penalty needs the real samples apart
+        loss = gan.disc_loss
+        minimised = loss + gradient_penalty(gan, penalty)
+    return [loss, *tf.gradients(minimised, variables)]
 
 
-def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1, jit_compile=True,
-               compute=loss_and_gradients, *, noise_dim=2, dim=2, **networks):
+def matmul(inputs, kernel):
+    """inputs [n, k] times kernel [k, units], with another form of the same gradient where there are at most two units:
+    of so narrow a product with a transposed kernel XLA makes scalar instructions on CPUs, a fifth of the whole loop."""
+    units = kernel.shape[1]
+    if units > 2:
+        return tf.matmul(inputs, kernel)
+
+    @tf.custom_gradient
+    def narrow(inputs, kernel):
+        def gradients(d):
+            columns = [d[:, k:k + 1] for k in range(units)]
+            of_inputs = tf.add_n([column*kernel[:, k] for k, column in enumerate(columns)])
+            of_kernel = tf.stack([tf.reduce_sum(inputs*column, 0) for column in columns], axis=1)
+            return of_inputs, of_kernel
+        return tf.matmul(inputs, kernel), gradients
+    return narrow(inputs, tf.identity(kernel))
+
+
+def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1,
+               *, noise_dim=2, dim=2, **networks):
     """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with the optimizers:
-    a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2]. compute:
-    what gives losses and gradients, here or on other machines. networks: as `connect` takes them, and the penalty."""
-    # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape, with a count beside.
-    X_buffer, Z_buffer = (np.zeros([length, batch_size, width], np.float32) for width in (dim, noise_dim))
-    X_fed, Z_fed = (tf.placeholder(tf.float32, buffer.shape) for buffer in (X_buffer, Z_buffer))
-    count = tf.placeholder(tf.int32, [])
-
-    def steps(number, network, optimizer, batch):  # one after the other; the loss is from before the last
+    a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2].
+    networks: as `build_networks` takes them, and the penalty."""
+    def updates(steps, network, optimizer, batch):
+        """So many updates of a network, one after the other; the loss is from before the last."""
         variables = tf.trainable_variables(f'GAN/{network}')
 
-        def step(k, _):
-            loss, *gradients = compute(network, variables, *batch, dim=dim, reuse=True, **networks)
-            with tf.control_dependencies([optimizer.apply_gradients(zip(gradients, variables))]):
+        def update(k, _):
+            loss, *gradients = loss_and_gradients(network, variables, *batch,
+                                                  dim=dim, reuse=True, **networks)
+            step = optimizer.apply_gradients(zip(gradients, variables))
+            with tf.control_dependencies([step]):
                 return k + 1, tf.identity(loss)
-        return tf.while_loop(lambda k, _: k < number, step, [tf.constant(0), tf.constant(0.)])[1]
+        _, loss = tf.while_loop(lambda k, _: k < steps, update, [tf.constant(0), tf.constant(0.)])
+        return loss
 
     def iterations(X_batches, Z_batches, count):
         def iteration(i, losses):
             batch = X_batches[i], Z_batches[i]
-            dloss = steps(d_steps, 'Discriminator', disc_optimizer, batch)
+            dloss = updates(d_steps, 'Discriminator', disc_optimizer, batch)
             with tf.control_dependencies([dloss]):
-                gloss = steps(g_steps, 'Generator', gen_optimizer, batch)
+                gloss = updates(g_steps, 'Generator', gen_optimizer, batch)
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [[dloss, gloss]])
-        return tf.while_loop(lambda i, _: i < count, iteration, [tf.constant(0), tf.zeros([length, 2])])[1]
-    losses = tf.function(iterations, jit_compile=jit_compile, autograph=False)(X_fed, Z_fed, count)
+        start = [tf.constant(0), tf.zeros([length, 2])]
+        _, losses = tf.while_loop(lambda i, _: i < count, iteration, start)
+        return losses
+
+    # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape, with a count beside.
+    X_buffer = np.zeros([length, batch_size, dim], np.float32)
+    Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
+    X_fed = tf.placeholder(tf.float32, X_buffer.shape)
+    Z_fed = tf.placeholder(tf.float32, Z_buffer.shape)
+    count = tf.placeholder(tf.int32, [])
+    compiled = tf.function(iterations, jit_compile=True, autograph=False)
+    losses = compiled(X_fed, Z_fed, count)
 
     def run_loop(sess, X_batches, Z_batches):
         n = len(X_batches)
-        X_buffer[:n], Z_buffer[:n] = X_batches, Z_batches
-        return sess.run(losses, feed_dict={X_fed: X_buffer, Z_fed: Z_buffer, count: n})[:n].astype(float)
+        X_buffer[:n] = X_batches
+        Z_buffer[:n] = Z_batches
+        all_losses = sess.run(losses, feed_dict={X_fed: X_buffer, Z_fed: Z_buffer, count: n})
+        return all_losses[:n].astype(float)
     return run_loop
 
 
 # --------------------------------------------------------------------------------------------------- measures
 
+def or_one(spread):
+    """The deviations of columns to divide by: 1 in place of the 0 of a constant one."""
+    return np.where(spread > 0, spread, 1)
+
+
 def distances(a, b):
     """The Euclidean distances of rows of a [n, d] to all rows of b [m, d], in blocks of rows that stay in the cache."""
     # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting, some digits worse
-    left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones_like(a[:, 0])])
-    right = np.column_stack([np.ones_like(b[:, 0]), b, np.sum(b**2, axis=1)]).T
-    for rows in np.array_split(left, math.ceil(len(a)*len(b)/50_000)):
-        yield np.sqrt(np.maximum(0, rows @ right))  # by rounding, a square may be just below 0
+    left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones(len(a), a.dtype)])
+    right = np.column_stack([np.ones(len(b), b.dtype), b, np.sum(b**2, axis=1)])
+    blocks = math.ceil(len(a)*len(b)/50_000)
+    for rows in np.array_split(left, blocks):
+        squares = rows @ right.T
+        yield np.sqrt(np.maximum(0, squares))  # by rounding, a square may be just below 0
 
 
 def mean_distance(a, b, unpaired=False):
     """The mean distance over all pairs of rows of a [n, d] and b [m, d]; unpaired: of a with itself, but no row."""
-    return sum(block.sum(dtype=np.float64) for block in distances(a, b))/(len(a)*(len(b) - unpaired))
+    total = sum(block.sum(dtype=float) for block in distances(a, b))
+    return total/(len(a)*(len(b) - unpaired))
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
     """The function samples [n, d] -> energy distance (Szekely and Rizzo 2013) to these real [m, d], coordinates divided
     by `spread`, by default the real ones' deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
-    centre, spread = real.mean(axis=0), real.std(axis=0) if spread is None else spread
+    centre = real.mean(axis=0)
+    spread = or_one(real.std(axis=0) if spread is None else spread)
 
-    def standardised(points):  # beyond 1e15 deviations all is equally far: squares stay within single precision
-        return np.clip((points - centre)/np.where(spread > 0, spread, 1), -1e15, 1e15).astype(np.float32)
+    # beyond 1e15 deviations all is equally far: squares stay within single precision
+    def standardised(points):
+        return np.clip((points - centre)/spread, -1e15, 1e15).astype(np.float32)
+
     b = standardised(real)
     within_real = mean_distance(b, b, unpaired)
 
@@ -383,81 +473,135 @@ def neighbour_shares(samples, real):
     real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if alike, 1 if apart, 0 if copied."""
     n = min(len(samples), len(real), 1000)
     order = np.random.default_rng(0).permutation(2*n)  # which breaks ties at random
-    both, is_sample = np.concatenate([samples[:n], real[:n]])[order], order < n
+    both = np.concatenate([samples[:n], real[:n]])[order]
+    is_sample = order < n
     apart = np.concatenate([*distances(both, both)])
     np.fill_diagonal(apart, np.inf)
-    same = is_sample[apart.argmin(axis=1)] == is_sample
-    return float(same[is_sample].mean()), float(same[~is_sample].mean())
+    same_kind = is_sample[apart.argmin(axis=1)] == is_sample
+    return float(same_kind[is_sample].mean()), float(same_kind[~is_sample].mean())
 
 
 def sample_measures(samples, data, distance):
     """Of samples [n, dim], None if undefined: energy distance; of a curve the median |y - curve(x)| and coverage, the
     share of 20 x bins with at least a quarter of their fair share; with rows kept back `neighbour_shares`."""
-    measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
+    measured = dict(energy_distance=None, curve_residual=None, coverage=None)
+    if distance:
+        measured['energy_distance'] = distance(samples)
     if data.curve:
         x, y = samples.T
         counts, _ = np.histogram(x, 20, (data.low[0], data.high[0]))
-        measured.update(curve_residual=float(np.median(np.abs(y - data.curve(x)))),
-                        coverage=float(np.mean(counts >= len(x)/20/4)))
-    if data.kept is not None:
-        spread, kind = (np.ones(1), np.float32) if data.image else (data.rows.std(axis=0), float)
-        measured['neighbours_samples'], measured['neighbours_real'] = neighbour_shares(*(
-            ((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind) for rows in (samples, data.kept)))
+        fair_share = len(x)/20
+        measured['curve_residual'] = float(np.median(np.abs(y - data.curve(x))))
+        measured['coverage'] = float(np.mean(counts >= fair_share/4))
+    if data.held_out is not None:
+        precision = np.float32 if data.image else float
+        spread = 1 if data.image else or_one(data.rows.std(axis=0))
+        scaled = [((rows[:1000] - data.low)/spread).astype(precision)
+                  for rows in (samples, data.held_out)]
+        of_samples, of_real = neighbour_shares(*scaled)
+        measured.update(neighbours_samples=of_samples, neighbours_real=of_real)
     return measured
 
 
-def metrics_row(iteration, losses, answers, features, measured):
+def judged_by(measured):
+    """The measure by which samples are judged, name and value: the energy distance, of images the larger share of
+    neighbours; NaN where there is neither."""
+    if measured['energy_distance'] is None and 'neighbours_real' in measured:
+        share = max(measured['neighbours_samples'], measured['neighbours_real'])
+        return 'nearest neighbours of their own kind', share
+    distance = measured['energy_distance']
+    return 'energy distance', math.nan if distance is None else distance
+
+
+def metrics_row(iteration, losses, mean_D, features, measured):
     """One row of metrics.csv by column, of losses [n, 2] since the last snapshot, mean D(x) on real and on generated
     samples, features [3, 2, n, 2], before D's updates, before G's, after, of real, of generated, and `measured`."""
-    _, (real, before), (real_after, after) = features.astype(float)  # float has room for a run gone astray
-    was, now = (np.linalg.norm(cloud.mean(axis=0) - real.mean(axis=0)) for cloud in (before, after))
+    dloss, gloss = losses.T
+    _, before, after = features.astype(float)  # float has room for a run gone astray
+    real, generated = before
+    real_after, generated_after = after
+    centroid = real.mean(axis=0)
+    was = np.linalg.norm(generated.mean(axis=0) - centroid)
+    now = np.linalg.norm(generated_after.mean(axis=0) - centroid)
     return {
-        'Iteration': iteration, 'Discriminator Loss Mean': losses[:, 0].mean(),
-        'Discriminator Loss Spread': losses[:, 0].std(), 'Generator Loss Mean': losses[:, 1].mean(),
-        'Generator Loss Spread': losses[:, 1].std(), 'D on Real': answers[0], 'D on Generated': answers[1],
+        'Iteration': iteration,
+        'Discriminator Loss Mean': dloss.mean(),
+        'Discriminator Loss Spread': dloss.std(),
+        'Generator Loss Mean': gloss.mean(),
+        'Generator Loss Spread': gloss.std(),
+        'D on Real': mean_D[0],
+        'D on Generated': mean_D[1],
         **{name.replace('_', ' ').title(): value for name, value in measured.items()},
-        'Feature Mixing': energy_distance_to(real_after)(after),
-        'Centroid Distance Before': was, 'Centroid Distance After': now, 'Moved Toward': int(now < was),
+        'Feature Mixing': energy_distance_to(real_after)(generated_after),
+        'Centroid Distance Before': was,
+        'Centroid Distance After': now,
+        'Moved Toward': int(now < was),
         'Largest Real Move': np.abs(real_after - real).max()}
+
+
+def claim(text, *figures):
+    """A claim that holds if all figures do, (name, value, is it as claimed?) each; `holds` is None if one is undefined
+    and no other contradicts."""
+    defined = [ok for _, value, ok in figures if math.isfinite(value)]
+    holds = all(defined)
+    if holds and len(defined) < len(figures):
+        holds = None
+    measured = {name: value if math.isfinite(value) else None for name, value, _ in figures}
+    return dict(claim=text, holds=holds, measured=measured)
 
 
 def check_claims(columns, final):
     """The tutorial's five claims, by columns [n] of metrics.csv and measures of the final samples, with `floor` and
-    `shuffled`, those of real rows and of shuffled columns, if kept back. holds: None where a figure is undefined."""
-    n = math.ceil(len(columns['Iteration'])/10)
-    off = max(abs(columns[f'{name} Loss Mean'][-n:].mean() - level)
-              for name, level in (('Discriminator', 2*math.log(2)), ('Generator', math.log(2))))
-    # The last tenth in parts of the first. Iteration 0 has but one loss and so no spread.
-    spread, mixing = (column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
-                      for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Mixing']))
-    floor, shuffled = final.get('floor', 0), final.get('shuffled', 0)
-    share = max(final.get('neighbours_samples', 0), final.get('neighbours_real', 0))
-    distance = math.nan if final['energy_distance'] is None else final['energy_distance']
-    # 0.02 is some 20 times what two draws of a built-in distribution measure; the eye sees smaller differences too.
-    # Own tables may be half of the way from real rows to shuffled columns, images half of the way from 0.5 to 1.
-    limit = max(floor + 0.02, (floor + shuffled)/2)
-    move, toward = columns['Largest Real Move'].max(), columns['Moved Toward'].mean()
-    follow = (('energy distance', distance, distance <= limit) if 'floor' in final or not share else
-              ('nearest neighbours of their own kind', share, share <= 0.75))
-    claims = {}
-    for name, claim, *figures in (  # figures: name, value, is it as claimed?
-            ('losses_settle', 'The losses settle at 2 ln 2 and ln 2',
-             ('distance from 2 ln 2 and ln 2', off, off <= 0.05),  # D answers 0.476 to 0.526, in equilibrium 0.5
-             ('spread, last tenth / first', spread, spread < 1)),
-            ('samples_follow', 'Generated samples follow the real distribution', follow),
-            ('real_features_stay', 'A generator update moves no feature of real data',
-             ('largest move', move, move == 0)),  # not even by rounding, for G's variables do not enter them
-            ('centroid_moves_toward', 'The generated centroid moves toward the real one',
-             ('share of snapshots', toward, toward >= 0.9)),  # "almost always", says the tutorial
-            ('features_mix', 'Real and generated features mix more and more',
-             ('distance, last tenth / first', mixing, mixing < 1))):
-        holds = [bool(ok) if math.isfinite(value) else None for _, value, ok in figures]
-        claims[name] = dict(claim=claim, holds=min(holds, key=[False, None, True].index), measured={
-            figure: float(value) if math.isfinite(value) else None for figure, value, _ in figures})
+    `shuffled`, those of real rows and of shuffled columns, if kept back."""
+    tenth = math.ceil(len(columns['Iteration'])/10)
+
+    def last_to_first(column):
+        """The mean of the last tenth in parts of that of the first."""
+        first = column[:tenth].mean() if len(column) else 0
+        return column[-tenth:].mean()/first if first > 0 else math.nan
+
+    off_d = abs(columns['Discriminator Loss Mean'][-tenth:].mean() - 2*math.log(2))
+    off_g = abs(columns['Generator Loss Mean'][-tenth:].mean() - math.log(2))
+    off = max(off_d, off_g)
+    # iteration 0 is one loss and so has none
+    spread = last_to_first(columns['Discriminator Loss Spread'][1:])
+    move = columns['Largest Real Move'].max()
+    toward = columns['Moved Toward'].mean()
+    mixing = last_to_first(columns['Feature Mixing'])
+    claims = dict(
+        losses_settle=claim(
+            'The losses settle at 2 ln 2 and ln 2',
+            # D mean_D 0.476 to 0.526, in equilibrium 0.5
+            ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
+            ('spread, last tenth / first', spread, spread < 1)),
+        samples_follow=claim(
+            'Generated samples follow the real distribution',
+            (*judged_by(final), judged_by(final)[1] <= largest_distance(final))),
+        real_features_stay=claim(
+            'A generator update moves no feature of real data',
+            # not even by rounding, for G's variables do not enter them
+            ('largest move', move, move == 0)),
+        centroid_moves_toward=claim(
+            'The generated centroid moves toward the real one',
+            ('share of snapshots', toward, toward >= 0.9)),  # "almost always", says the tutorial
+        features_mix=claim(
+            'Real and generated features mix more and more',
+            ('distance, last tenth / first', mixing, mixing < 1)))
     if toward < 0.9:
         claims['centroid_moves_toward']['finding'] = (
-            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; ten default runs had 75%')
+            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; '
+            'ten default runs had 75%')
     return claims
+
+
+def largest_distance(final):
+    """How far samples that follow the data may be from them, by the measure that `judged_by` chooses."""
+    if final['energy_distance'] is None:
+        return 0.75  # half of the way from 0.5, of real images
+    # 0.02 is some 20 times what two draws of a built-in distribution measure; the eye sees smaller differences too.
+    floor = final.get('floor', 0)
+    halfway = (floor + final.get('shuffled', 0))/2  # of a table, from real rows to shuffled columns
+    return max(floor + 0.02, halfway)
 
 
 def verdict(final, n):
@@ -465,22 +609,14 @@ def verdict(final, n):
     if not n:
         return None
     share = max(final['neighbours_samples'], final['neighbours_real'])
-    energy, floor, shuffled = (final.get(name) or 0 for name in ('energy_distance', 'floor', 'shuffled'))
-    if energy > floor + 0.02 and energy >= shuffled:
+    energy = final['energy_distance'] or 0  # of images it is None
+    near = energy <= final.get('floor', 0) + 0.02
+    if not near and energy >= final['shuffled']:
         return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
-    if energy <= floor + 0.02 and share <= 0.6 + 1/math.sqrt(n):  # two standard errors of a share
+    two_errors = 1/math.sqrt(n)  # standard errors of a share
+    if near and share <= 0.6 + two_errors:
         return 'The samples are as good as real rows, as far as the rows kept back can tell.'
     return f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of their own kind, not 50%.'
-
-
-def advice(settings, columns):
-    """In a line, what to try where the samples do not follow the data, by what was measured in the run."""
-    distances = columns['Neighbours Samples' if np.isnan(columns['Energy Distance']).all() else 'Energy Distance']
-    if columns['Discriminator Loss Mean'][-1] > 10:
-        return f'the losses are far from rest: --learning-rate {settings["learning_rate"]/5:g}'
-    if len(distances) > 1 and np.argmin(distances) >= 0.6*(len(distances) - 1):
-        return f'the samples were still coming nearer at the end: --iterations {3*settings["iterations"] - 2}'
-    return f'wider networks, --hidden {" ".join(str(2*n) for n in settings["hidden"])}, or another --seed'
 
 
 # -------------------------------------------------------------------------------------------- data of the user's
@@ -493,9 +629,10 @@ class UsageError(ValueError):
     """What the user asked for that cannot be done: one line on stderr, exit status 2."""
 
 
-TABLES, ARRAYS = ('.csv', '.tsv', '.csv.gz', '.tsv.gz'), ('.npy', '.npz')
-LARGEST = float(np.finfo(np.float32).max)
+TABLES = '.csv', '.tsv', '.csv.gz', '.tsv.gz'
+ARRAYS = '.npy', '.npz'
 MISSING = '', 'na', 'n/a', 'nan', 'null', 'none', '-', '?'
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def cell_value(cell):
@@ -506,138 +643,229 @@ def cell_value(cell):
         return math.nan
 
 
-def is_header(first, below):
-    """Does a table's first line hold names? below: its next lines. Where there is doubt, prints what is assumed."""
-    def is_text(cell):  # neither a number, with a decimal point or comma, nor a sign of a missing one
-        return math.isnan(cell_value(cell.replace(',', '.'))) and cell.strip().lower() not in MISSING
-    columns = [*zip(first, itertools.zip_longest(*below or [['']*len(first)], fillvalue=''))]
-    texts, numeric = ([column for column in columns if is_text(column[0]) == kind] for kind in (True, False))
-    if any(not is_text(cells[0]) for _, cells in texts) or (
-            len(numeric) > 1 and not first[0].strip() and columns[0][1][0].strip()):
-        return True  # a text over a number, or nothing over an index
-    n, numbers = len(numeric), [cell_value(name) for name, _ in numeric]
-    values = np.array([[cell_value(cell) for cell in cells] for _, cells in numeric])
-    enumerated = n and numbers in ([*range(n)], [*range(1, n + 1)]) and all('.' not in name for name in first)
-    dated = n > 1 and numbers == sorted({*numbers}) and all(1800 < x < 2100 and x == int(x) for x in numbers)
-    names = bool(enumerated and n > 1 and ((values != np.round(values)).any()
-                                           or n > 2 and (np.diff(values, axis=0) != 1).any())
-                 or dated and not ((values > 1800) & (values < 2100)).all()
-                 or any(name not in cells for name, cells in texts))
-    if names or enumerated:
-        say(f'Note        the first line, {", ".join(first)[:60]}, is taken for '
-            + ('names; if it is a row, put names above it' if names else 'a row; if it is names, write them as texts'))
-    return names
+def is_text(cell):
+    """Is a cell neither a number, with a decimal point or comma, nor a sign of a missing one?"""
+    value = cell_value(cell.replace(',', '.'))
+    return math.isnan(value) and cell.strip().lower() not in MISSING
+
+
+def is_header(first, second):
+    """Does a table's first line hold names? second: its next line. Where there is doubt, a note says what is assumed."""
+    def note(taken_for):
+        say(f'Note        the first line, {", ".join(first)[:60]}, is taken for {taken_for}')
+
+    over_texts = [is_text(below) for cell, below in zip(first, second) if is_text(cell)]
+    if any(over_texts):
+        note('names; if it is a row, put names above it')
+    if over_texts or not first[0].strip() and second[0].strip():  # a text, or nothing over an index
+        return True
+    numbers = [cell_value(cell) for cell in first]
+    counted = list(range(len(numbers) + 1))
+    years_above_others = all(map(is_year, first)) and not all(map(is_year, second))
+    if len(numbers) > 1 and (numbers in (counted[:-1], counted[1:]) or years_above_others):
+        note('a row; if it is names, write them as texts')
+    return False
+
+
+def is_year(cell):
+    """Is a cell a whole number from 1801 to 2099?"""
+    return cell_value(cell) in range(1801, 2100)
+
+
+def find_separator(lines):
+    """The separator that cuts all lines into as many cells, or else the first, or else any."""
+    def fit(separator):
+        widths = [len(cells) for cells in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+        sure = separator != ' '  # by spaces numpy.savetxt aligns
+        return min(widths) == max(widths) > 1, sure and widths[0] > 1, sure and max(widths) > 1
+    return max('\t;,| ', key=fit)
+
+
+def finite_cell(cell, line, column):
+    """The number in a cell. Raises UsageError."""
+    value = cell_value(cell)
+    if abs(value) < LARGEST:  # NaN is not
+        return value
+    raise UsageError(
+        f'line {line}, column {column[:60]!r}: {cell.strip()[:40]!r} is no finite number in single '
+        'precision (decimals take a point, 1,234.5 is 1234.5; comma, semicolon, tab, | or spaces '
+        'end a cell); mend it, or leave the line or, by --columns, the column out')
 
 
 def read_table(path, chosen=None):
     """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header. chosen: the columns to
     read, by name or by number from 1. Raises UsageError with the line as an editor counts it."""
-    def fit(separator):  # best one that cuts all lines into as many cells, or else the first, or else any
-        n = [len(cells) for cells in csv.reader(top, delimiter=separator, skipinitialspace=True)]
-        return min(n) == max(n) > 1, n[0] > 1 and separator != ' ', max(n) > 1 and separator != ' '
-    with (gzip.open if path.lower().endswith('.gz') else open)(path, 'rt', newline='', encoding='utf-8-sig') as file:
-        top = [line.strip(' #') for line in itertools.islice(filter(str.strip, file), 20)] or ['']
-        form = dict(delimiter=max('\t;,| ', key=fit), skipinitialspace=True)  # numpy.savetxt may align by spaces
-        first, *below = csv.reader(top, **form)
-        named = is_header(first, below)
+    open_file = gzip.open if path.lower().endswith('.gz') else open
+    with open_file(path, 'rt', newline='', encoding='utf-8-sig') as file:
+        filled = (line.strip(' #') for line in file if line.strip())
+        top = list(itertools.islice(filled, 21))
+        hint = re.fullmatch(r'sep=(.)\s*', top[0]) if top else None  # Excel's own
+        if hint:
+            del top[0]
+        if not top:
+            raise UsageError('holds no rows; at least 2 rows and 1 column are needed')
+        form = dict(delimiter=hint[1] if hint else find_separator(top), skipinitialspace=True)
+        first, second = itertools.islice(csv.reader([*top, top[0]], **form), 2)
+        if len(first) > 1 and not first[-1].strip() and not second[-1].strip():
+            first.pop()  # lines end in a separator
+        named = is_header(first, second)
         names = [cell.strip() if named else str(k + 1) for k, cell in enumerate(first)]
-        wanted, values = choose_columns(chosen, names), array('d')
+        wanted = choose_columns(chosen, names)
+
         file.seek(0)
         reader = csv.reader((line.strip(' ') for line in file), **form)
-        for cells in itertools.islice((cells for cells in reader if any(map(str.strip, cells))), named, None):
+        rows = (cells for cells in reader if any(map(str.strip, cells)))
+        values = array('d')
+        for cells in itertools.islice(rows, named + bool(hint), None):
+            if len(cells) == len(names) + 1 and not cells[-1].strip():
+                cells.pop()
             if len(cells) != len(names):
                 raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
-            for k in wanted:
-                values.append(cell_value(cells[k]))
-                if not abs(values[-1]) < LARGEST:  # also NaN
-                    raise UsageError(f'line {reader.line_num}, column {names[k][:60]!r}: {cells[k].strip()[:40]!r} is '
-                                     'no finite number in single precision (decimals take a point, 1,234.5 is 1234.5; '
-                                     'comma, semicolon, tab, | or spaces end a cell); mend it, or leave the line or, '
-                                     'by --columns, the column out')
-    return np.frombuffer(values).reshape(-1, len(wanted) or 1), [names[k] for k in wanted] if named else None
+            values.extend(finite_cell(cells[k], reader.line_num, names[k]) for k in wanted)
+    rows = np.frombuffer(values).reshape(-1, len(wanted) or 1)
+    return rows, [names[k] for k in wanted] if named else None
 
 
 def choose_columns(chosen, names):
     """The indices of the chosen columns (None: of all), by name or by number from 1. Raises UsageError."""
-    numbers = {str(k + 1): k for k in range(len(names))} | {name: k for k, name in enumerate(names)}
-    for name in chosen or []:
+    if not chosen:
+        return [*range(len(names))]
+    numbers = {str(k + 1): k for k in range(len(names))}
+    numbers.update({name: k for k, name in enumerate(names)})
+    for name in chosen:
         if name not in numbers or names.count(name) > 1:
-            raise UsageError(f'has {names.count(name) or "no"} column{"s"*(name in names)} {name!r}; give names, or '
-                             f'numbers from 1 to {len(names)}: {", ".join(map(repr, names))[:250]}')
-    indices = [numbers[name] for name in chosen] if chosen else [*range(len(names))]
+            several = 'several columns' if name in names else 'no column'
+            raise UsageError(f'has {several} {name!r}; give names, or numbers from 1 to {len(names)}: '
+                             f'{", ".join(map(repr, names))[:250]}')
+    indices = [numbers[name] for name in chosen]
     if len({*indices}) < len(indices):
         raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
     return indices
+
+
+def image_shape(rows):
+    """(height, width) or (height, width, 3) of images, else None."""
+    if rows.ndim not in (3, 4) or min(rows.shape[1:3]) < 4:
+        return None
+    if rows.shape[3:] in ((), (1,)):
+        return rows.shape[1:3]
+    return rows.shape[1:] if rows.shape[3] == 3 else None
 
 
 def as_rows(values, chosen=None):
     """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None. values:
     [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError."""
     rows = np.asarray(values)  # of a matrix, whose products are others
-    rows = rows.astype(float) if rows.dtype.kind == 'O' else rows  # of a data frame's columns of several types
-    if rows.dtype.kind not in 'buif' or np.ma.is_masked(values):
-        kind = 'masked values' if np.ma.is_masked(values) else f'values of type {str(rows.dtype)[:200]}'
-        raise UsageError(f'holds {kind}; numbers are allowed, fill or leave out others')
+    if rows.dtype.kind == 'O':  # of a data frame's columns of several types
+        rows = rows.astype(float)
+    if np.ma.is_masked(values):
+        raise UsageError('holds masked values; fill or leave them out')
+    if rows.dtype.kind not in 'buif':
+        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, fill or leave out others')
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
         rows = np.moveaxis(rows, 1, 3)  # channels first
-    image = rows.shape[1:] if rows.ndim > 2 and rows.shape[3:] in ((), (1,), (3,)) and min(rows.shape[1:3]) > 3 else ()
+    image = image_shape(rows)
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
     if chosen and image:
         raise UsageError('holds images, which have no columns to choose from; leave --columns out')
     if chosen:
-        rows = rows[:, choose_columns(chosen, [str(k + 1) for k in range(rows.shape[1])])]
+        numbers = [str(k + 1) for k in range(rows.shape[1])]
+        rows = rows[:, choose_columns(chosen, numbers)]
     if len(rows) < 2:
-        raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; at least 2 rows and 1 column are needed')
-    if not image or rows.dtype.kind == 'f':
-        rows = rows.astype(np.float32 if image else np.float64, copy=False)
-        if not (np.abs(rows) < LARGEST).all():  # also of NaN
-            raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
-        rows = np.where(np.abs(rows) < 1e-290, 0, rows)  # whose differences are not what the processor computes
-    return rows, (image[:2] if image[2:] == (1,) else image) or None
+        raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; '
+                         'at least 2 rows and 1 column are needed')
+    if image and rows.dtype.kind != 'f':
+        return rows, image  # bytes take an eighth of the memory
+    rows = rows.astype(np.float32 if image else float, copy=False)
+    if not (np.abs(rows) < LARGEST).all():  # also of NaN
+        raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
+    return np.where(np.abs(rows) < 1e-290, 0, rows), image  # some processors take such differences for 0, others not
+
+
+def read_array(path):
+    """What a .npy holds, or the one array of a .npz, or its x_train."""
+    with open(path, 'rb') as file:
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            return arrays
+        if 'x_train' in arrays:
+            return arrays['x_train']
+        if len(arrays.files) != 1:
+            raise UsageError(f'holds the arrays {arrays.files[:9]}; give one array, or name it x_train')
+        return arrays[arrays.files[0]]
+
+
+def load_keras(name):
+    """The training images of a data set of Keras, which may have to be fetched."""
+    try:
+        (images, _), _ = getattr(tf.keras.datasets, name).load_data()
+    except Exception as error:  # whatever a download says
+        raise Failure(f'argument --data: {name!r} could not be fetched ({one_line(error)}); give a local copy: '
+                      f'--data {name}.npz') from error
+    return images
+
+
+def load_rows(source, chosen):
+    """As find_rows, of what is no distribution; raises whatever a damaged file makes NumPy, zip or the decoder say."""
+    path = source if isinstance(source, str) else ''
+    names = None
+    if path in KERAS_DATASETS:
+        values = load_keras(path)
+    elif path.lower().endswith(TABLES):
+        values, names = read_table(path, chosen)
+        chosen = None
+    elif path.lower().endswith(ARRAYS):
+        values = read_array(path)
+    elif path:
+        raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that end '
+                         f'in {", ".join(TABLES + ARRAYS)}')
+    elif hasattr(source, 'columns'):  # a data frame
+        names = [*map(str, source.columns)]
+        wanted = choose_columns(chosen, names)
+        chosen = None
+        values = np.asarray(source)[:, wanted]
+        names = [names[k] for k in wanted]
+    else:
+        values = source
+    rows, image = as_rows(values, chosen)
+    return rows, names, image
+
+
+def one_line(error):
+    return ' '.join(str(error).split())[:200]
 
 
 def find_rows(source, chosen=None):
     """The user's rows [n, dim] by a name, a path, or what NumPy makes an array of, names of the columns or None, and an
     image's shape or None; thrice None of a DISTRIBUTION. Raises UsageError, and Failure where a download fails."""
-    rows, names, path = source, None, source if isinstance(source, str) else ''
-    if path in DISTRIBUTIONS:
+    if isinstance(source, str) and source in DISTRIBUTIONS:
         return None, None, None
     try:
-        if path in KERAS_DATASETS:
-            rows = getattr(tf.keras.datasets, path).load_data()[0][0]
-        elif path.lower().endswith(TABLES):
-            (rows, names), chosen = read_table(path, chosen), None
-        elif path.lower().endswith(ARRAYS):
-            with open(path, 'rb') as file:
-                rows = np.load(file, allow_pickle=False)
-                if isinstance(rows, np.lib.npyio.NpzFile):
-                    if len(rows.files) != 1 and 'x_train' not in rows:
-                        raise UsageError(f'holds the arrays {rows.files[:9]}; give one array, or name it x_train')
-                    rows = rows['x_train' if 'x_train' in rows else rows.files[0]]
-        elif path:
-            raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that '
-                             f'end in {", ".join(TABLES + ARRAYS)}')
-        elif hasattr(source, 'columns'):
-            wanted, chosen = choose_columns(chosen, [*map(str, source.columns)]), None  # of a data frame
-            rows, names = np.asarray(source)[:, wanted], [str(source.columns[k]) for k in wanted]
-        rows, image = as_rows(rows, chosen)
-        return rows, names, image
-    except Exception as error:  # whatever a damaged file makes NumPy, zip or the decoder say, or a download
-        said = ' '.join(str(error).split())[:200]
-        reason = (str(error) if isinstance(error, UsageError) else
-                  f'could not be fetched ({said}); give a local copy: --data {path}.npz' if path in KERAS_DATASETS else
-                  f'cannot be read: {error.strerror or said}' if isinstance(error, OSError) else
-                  f'is not a table of numbers: {said}' + '; save it as UTF-8'*isinstance(error, UnicodeDecodeError))
-        raise (Failure if path in KERAS_DATASETS else UsageError)(
-            f'argument --data: {repr(path[:200]) if path else "the array"} {reason}') from error
+        return load_rows(source, chosen)
+    except Failure:
+        raise
+    except UsageError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f'cannot be read: {error.strerror or one_line(error)}'
+    except UnicodeDecodeError:
+        reason = 'is not a table of numbers; save it as UTF-8'
+    except Exception as error:
+        reason = f'is not a table of numbers: {one_line(error)}'
+    name = repr(source[:200]) if isinstance(source, str) else 'the array'
+    raise UsageError(f'argument --data: {name} {reason}')
 
 
 # ------------------------------------------------------------------------------------- data as a run needs it
 
+class Settings(dict):
+    """The flags of a run by name, also as attributes."""
+    __getattr__ = dict.__getitem__
+
 PICTURE_ROWS = 256       # real samples in a picture
 MEASURED_ROWS = 2000     # samples, real and generated, from which a snapshot's measures are taken
 FINAL_ROWS = 10_000      # rows of generated_samples.csv
-KEPT_ROWS = 20           # the fewest rows kept back; of less than twice as many none are
+HELD_OUT_ROWS = 20       # the fewest rows kept back; of less than twice as many none are
 KNOTS = 50_000           # of a column's distribution function, of all rows where these are fewer
 
 
@@ -648,51 +876,71 @@ class Affine(NamedTuple):
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
-        moved = self.shift.any() or (self.spread != 1).any()
-        return ((rows - self.shift)/self.spread if moved else rows).astype(np.float32)
+        return ((rows - self.shift)/self.spread).astype(np.float32)
 
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision."""
         return tf.cast(samples, tf.float64)*self.spread + self.shift
 
 
+def normal_scores(ranks, n):
+    """What a standard normal has at these of n equally likely ranks."""
+    return np.array([NormalDist().inv_cdf((rank + 0.5)/n) for rank in ranks])
+
+
 class Quantile:
-    """As Affine, but the networks see each column as a standard normal, through its own distribution function."""
+    """As Affine, but the networks see each column as a standard normal, through its own distribution function, which
+    is kept at `knots`, equally far apart in rank."""
 
     def __init__(self, rows):
-        self.n, ranks = len(rows), np.linspace(0, len(rows) - 1, min(len(rows), KNOTS)).round().astype(int)
-        self.values = np.sort(rows, axis=0)[ranks].astype(float)  # [k, dim], at knots, equally far apart in rank,
-        self.scores = np.array([NormalDist().inv_cdf((rank + 0.5)/self.n) for rank in ranks])  # and standard normals
+        self.n = len(rows)
+        knots = np.linspace(0, self.n - 1, min(self.n, KNOTS)).round().astype(int)
+        self.values = np.sort(rows, axis=0)[knots].astype(float)  # [k, dim]
+        self.scores = normal_scores(knots, self.n)
         few = (np.diff(self.values, axis=0) > 0).sum(axis=0) < 20
-        self.steps = few | (self.values == np.round(self.values)).all(axis=0)  # a column comes back as training values
+        whole = (self.values == np.round(self.values)).all(axis=0)
+        self.steps = few | whole  # such a column comes back as training values
 
-    def to_networks(self, rows):  # equal values in the middle of their step, of which interp takes the last, or first
-        return np.stack([(np.interp(column, values, self.scores)
-                          - np.interp(-column, -values[::-1], -self.scores[::-1]))/2
-                         for column, values in zip(rows.T.astype(float), self.values.T)], axis=1).astype(np.float32)
+    def to_networks(self, rows):
+        """As in Affine; equal values come to the middle of their step, of which interp takes the last, or first."""
+        columns = []
+        for column, values in zip(rows.T.astype(float), self.values.T):
+            last = np.interp(column, values, self.scores)
+            first = -np.interp(-column, -values[::-1], -self.scores[::-1])
+            columns.append((last + first)/2)
+        return np.stack(columns, axis=1).astype(np.float32)
 
     def from_networks(self, samples):
+        """As in Affine; between two knots in proportion."""
         k, dim = self.values.shape
-        below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2  # the share of a standard normal
-        place = tf.clip_by_value((below*self.n - 0.5)/(self.n - 1), 0, 1)*(k - 1)
+        # the share of a standard normal
+        below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2
+        rank = below*self.n - 0.5
+        place = tf.clip_by_value(rank/(self.n - 1), 0, 1)*(k - 1)
         place = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place), place)
         knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
-        low, high = (tf.gather(self.values.ravel(), (knot + next)*dim + tf.range(dim)) for next in (0, 1))
         share = place - tf.cast(knot, tf.float64)
-        return tf.clip_by_value((1 - share)*low + share*high, low, high)  # by rounding, it may lie just outside
+        flat = knot*dim + tf.range(dim)
+        low = tf.gather(self.values.ravel(), flat)
+        high = tf.gather(self.values.ravel(), flat + dim)
+        # by rounding, it may lie just outside
+        return tf.clip_by_value((1 - share)*low + share*high, low, high)
 
 
-def normal_inputs(transform, rows):
+def normal_inputs(rows):
     """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values in random order, in
     blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps deviations and correlations: the smoothed
     bootstrap with shrinkage (Silverman 1986). s is about as far as the nearest other row lies, less of many rows."""
-    rng, (n_rows, dim), scores = np.random.default_rng(0), rows.shape, np.empty(rows.shape, np.float32)
-    in_order = [NormalDist().inv_cdf((rank + 0.5)/n_rows) for rank in range(n_rows)]
+    rng = np.random.default_rng(0)
+    n_rows, dim = rows.shape
+    in_order = normal_scores(range(n_rows), n_rows)
+    scores = np.empty(rows.shape, np.float32)
     for column, values in zip(scores.T, rows.T):
         column[np.lexsort((rng.random(n_rows), values))] = in_order
     some = scores[:FINAL_ROWS].astype(float)
-    nearest = np.concatenate([np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:1000], some)])
-    s = np.float32(min(1, math.sqrt(5*dim/n_rows), float(np.median(nearest))/math.sqrt(dim)))
+    nearest = [np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:1000], some)]
+    to_nearest = float(np.median(np.concatenate(nearest)))/math.sqrt(dim)
+    s = np.float32(min(1, math.sqrt(5*dim/n_rows), to_nearest))
 
     def inputs(n, rng):
         row, other = (rng.random([n, 2])*n_rows).astype(int).T
@@ -712,43 +960,89 @@ class Data(NamedTuple):
     curve: Any        # y of x, None where data are no graph
     image: Any        # (height, width) or (height, width, channels), None where rows are no images
     rows: Any         # of the user's: those trained on
-    kept: Any         # and those kept back, None where there are too few
+    held_out: Any     # and those to judge by, None where there are too few
+
+
+
 
 
 def make_streams(seed):
     """An independent random stream for each use."""
-    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'kept'
-    return {use: np.random.Generator(np.random.PCG64(child))
-            for use, child in zip(uses, np.random.SeedSequence(seed).spawn(len(uses)))}
+    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'held_out'
+    seeds = np.random.SeedSequence(seed).spawn(len(uses))
+    return {use: np.random.Generator(np.random.PCG64(child)) for use, child in zip(uses, seeds)}
+
+
+def hold_out(rows, most, rng):
+    """Rows to train on, and a fifth but at most so many to judge by: None where there are too few."""
+    if len(rows) < 2*HELD_OUT_ROWS:
+        return rows, None
+    n = min(max(HELD_OUT_ROWS, len(rows)//5), most)
+    shuffled = rng.permutation(len(rows))
+    return rows[shuffled[n:]], rows[shuffled[:n]]
+
+
+def column_formats(rows):
+    """How each column's numbers are written in a CSV: with the fewest decimals, up to nine, that change no row."""
+    formats = []
+    for column in rows.T:
+        for decimals in range(10):
+            if (np.round(column, decimals) == column).all():
+                formats.append(f'%.{decimals}f')
+                break
+        else:  # enough digits to tell a number from its neighbours, where all are close to each other
+            width = np.ptp(column)/np.abs(column).max()
+            formats.append('%.9g' if width > 1e-6 else '%s')
+    return formats
+
+
+def make_transform(how, rows, low, high, image):
+    """The transform that --normalize names, of rows that lie between low and high."""
+    if how == 'quantile':
+        return Quantile(rows)
+    if how is None:
+        return Affine(np.zeros(len(low)), np.ones(len(low)))
+    if image:
+        return Affine((high + low)/2, or_one((high - low)/2))
+    return Affine(rows.mean(axis=0, dtype=float), or_one(rows.std(axis=0, dtype=float)))
 
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    built_in, kept, formats = None if rows is not None else DISTRIBUTIONS[settings['data']], None, '%.9g'
+    curve = held_out = None
+    if rows is None:
+        distribution = DISTRIBUTIONS[settings.data]
+        curve = distribution.curve
 
-    def sample(n, rng):
-        return (built_in.sample(n, settings['scale'], rng) if built_in else
-                rows[(rng.random(n)*len(rows)).astype(int)])
-    if rows is not None and len(rows) >= 2*KEPT_ROWS:
-        n = min(max(KEPT_ROWS, len(rows)//5), MEASURED_ROWS if image else len(rows))
-        shuffled = make_streams(settings['seed'])['kept'].permutation(len(rows))
-        kept, rows = rows[shuffled[:n]], rows[shuffled[n:]]
-    reference = sample(100_000, np.random.default_rng(0)) if built_in else rows  # the same for every seed
-    dim, low, high = reference.shape[1], reference.min(axis=0).astype(float), reference.max(axis=0).astype(float)
+        def sample(n, rng):
+            return distribution.sample(n, settings.scale, rng)
+        reference = sample(100_000, np.random.default_rng(0))  # the same for every seed
+    else:
+        most = MEASURED_ROWS if image else len(rows)
+        rows, held_out = hold_out(rows, most, make_streams(settings.seed)['held_out'])
+
+        def sample(n, rng):
+            return rows[(rng.random(n)*len(rows)).astype(int)]
+        reference = rows
+    low = reference.min(axis=0).astype(float)
+    high = reference.max(axis=0).astype(float)
     if image:  # one scale for all pixels, because many hardly vary
-        low[:], high[:] = low.min(), high.max()
-    how = settings['normalize']
-    shift, spread = ((np.zeros(dim), np.ones(dim)) if not how else ((high + low)/2, (high - low)/2) if image else
-                     (reference.mean(axis=0, dtype=float), reference.std(axis=0, dtype=float)))
-    transform = Quantile(reference) if how == 'quantile' else Affine(shift, np.where(spread > 0, spread, 1))
-    inputs = normal_inputs(transform, reference) if how == 'quantile' else (
-        lambda n, rng: transform.to_networks(sample(n, rng)))
-    if rows is not None:  # %s: as many digits as tell a number from its neighbours
-        steps, narrow = getattr(transform, 'steps', False), high - low < 1e-6*np.maximum(abs(low), abs(high))
-        whole = steps & (rows == np.round(rows)).all(axis=0)
-        formats = '%.4g' if image else np.select([whole, steps | narrow], ['%.0f', '%s'], '%.9g').tolist()
-    names = names or (['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)])
-    return Data(sample, inputs, names, low, high, transform, formats, built_in and built_in.curve, image, rows, kept)
+        low[:] = low.min()
+        high[:] = high.max()
+    transform = make_transform(settings.normalize, reference, low, high, image)
+    if rows is None:
+        formats = '%.9g'
+    else:
+        formats = '%.4g' if image else column_formats(rows)
+    if settings.normalize == 'quantile':
+        inputs = normal_inputs(reference)
+    else:
+        def inputs(n, rng):
+            return transform.to_networks(sample(n, rng))
+    dim = len(low)
+    if not names:
+        names = ['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)]
+    return Data(sample, inputs, names, low, high, transform, formats, curve, image, rows, held_out)
 
 
 # --------------------------------------------------------------------------------------------- files of a run
@@ -766,15 +1060,19 @@ WRITTEN = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'ge
 
 def remove(path):
     """Removes a file or a folder, if there is one."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def discard(folder):
     """Removes the files of the run in a folder, and never what the program did not write."""
     for pattern in WRITTEN:
-        match = re.compile(re.escape(Path(pattern).name).replace('%06d', r'\d{6,}') + r'(\.tmp)?').fullmatch
-        for path in [path for path in (folder/pattern).parent.glob('*') if match(path.name)]:
-            remove(path)
+        name = re.escape(Path(pattern).name).replace('%06d', r'\d{6,}') + r'(\.tmp)?'
+        for path in [*(folder/pattern).parent.glob('*')]:
+            if re.fullmatch(name, path.name):
+                remove(path)
 
 
 @contextlib.contextmanager
@@ -814,8 +1112,10 @@ def reading(path):
     """Raises a Failure where json, csv, NumPy or zipfile find a file of the run damaged."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error, zipfile.BadZipFile):
-        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite')
+    except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error,
+            zipfile.BadZipFile, tf.errors.OpError):
+        raise Failure(
+            f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite')
 
 
 def read_file(path):
@@ -827,8 +1127,9 @@ def read_file(path):
         if path.suffix == '.json':
             return dict(json.loads(path.read_text(encoding='utf-8')))
         if path.suffix == '.csv':
-            header, *lines = [*csv.reader(path.read_text(encoding='utf-8').split('\n')[:-1])] or [[]]
-            rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
+            whole_lines = path.read_text(encoding='utf-8').split('\n')[:-1]
+            header, *cells = [*csv.reader(whole_lines)] or [[]]
+            rows = np.array([[float(cell or 'nan') for cell in row] for row in cells])
             return header, rows.reshape(-1, len(header) or 1)
         with np.load(path) as arrays:
             if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
@@ -844,9 +1145,12 @@ def locked(folder):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+            raise Failure(
+                f'another run is writing to {folder}; wait for it or give another --output') from None
         except OSError as error:  # of network and container mounts
-            say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would not notice each other')
+            say(
+                f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would '
+                'not notice each other')
         yield
     finally:
         os.close(descriptor)
@@ -858,23 +1162,29 @@ FORMAT = 2               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
-TIMEOUT = 60             # seconds that the workers of a cluster have for a block of iterations
+PIECE = 4096             # rows drawn at a time: what stays in the cache costs a third
 LARGEST_LOSS = 1e8       # no training comes back from there
-DIVERGED = (f'is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate below %g, '
-            '--normalize or another --seed')
+
+
+def diverged(what, settings):
+    """The Failure of a run whose losses or weights went astray."""
+    return Failure(f'{what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate '
+                   f'below {settings.learning_rate:g}, --normalize or another --seed')
 
 
 def session_config(hidden, dim):
     """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
     on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
-    small = max(hidden) <= 64 and dim <= 64
-    return tf.ConfigProto(intra_op_parallelism_threads=1 if small else 0,  # 0: one a core
-                          device_count={'GPU': 0} if small else {}, gpu_options=tf.GPUOptions(allow_growth=True))
+    if max(hidden) <= 64 and dim <= 64:
+        return tf.ConfigProto(intra_op_parallelism_threads=1, device_count={'GPU': 0})
+    return tf.ConfigProto(gpu_options=tf.GPUOptions(allow_growth=True))
 
 
 def averaging(optimizer, decay):
     """Lets an optimizer keep, and returns, moving averages of what it updates (of late common, Yazici et al. 2019)."""
-    averages, apply_gradients = tf.train.ExponentialMovingAverage(decay), optimizer.apply_gradients
+    averages = tf.train.ExponentialMovingAverage(decay)
+    apply_gradients = optimizer.apply_gradients
+
     def apply_and_average(gradients, **options):
         gradients = list(gradients)
         with tf.control_dependencies([apply_gradients(gradients, **options)]):
@@ -883,265 +1193,425 @@ def averaging(optimizer, decay):
     return averages
 
 
+class Networks:
+    """The networks of a run, in the default graph, and the session that trains them."""
+
+    def __init__(self, settings, data, seed):
+        self.settings = settings
+        self.steps = settings.d_steps, settings.g_steps
+        self.dim = len(data.names)
+        self.form = dict(
+            hsize=settings.hidden,
+            dim=self.dim,
+            activation=settings.activation,
+            layer=settings.layer,
+            output_mapping=settings.output_mapping,
+            low=data.transform.to_networks(data.low[None])[0],
+            high=data.transform.to_networks(data.high[None])[0])
+        tf.set_random_seed(seed)
+        gen_optimizer = tf.train.RMSPropOptimizer(settings.learning_rate)
+        disc_optimizer = tf.train.RMSPropOptimizer(settings.learning_rate)
+        self.optimizers = gen_optimizer, disc_optimizer
+        averages = averaging(gen_optimizer, settings.average) if settings.average else None
+        self.options = dict(self.form, penalty=settings.penalty, noise_dim=settings.noise_dim)
+        self.gan = build_gan(*self.optimizers, **self.options)
+        self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # the optimizers' too
+        # What is delivered, and before that shown and measured: G's variables or their moving average.
+        delivered = {v.op.name: averages.average(v) if averages else v
+                     for v in tf.trainable_variables('GAN/Generator')}
+        self.generator_weights = {name: v.read_value() for name, v in delivered.items()}
+
+        def get_delivered(getter, name, **options):
+            return delivered[name]
+        with tf.variable_scope('', custom_getter=get_delivered):
+            samples = generator(self.gan.Z, reuse=True, **self.form)
+        self.samples = data.transform.from_networks(samples)
+        self.sess = tf.Session(config=session_config(settings.hidden, self.dim))
+        self.sess.run(tf.global_variables_initializer())
+
+    def train_step_by_step(self, X_batches, Z_batches):
+        """Iterations of one sess.run a step. Returns losses [n, 2]."""
+        return np.array([train_iteration(self.sess, self.gan, X_batch, Z_batch, *self.steps)
+                         for X_batch, Z_batch in zip(X_batches, Z_batches)], float)
+
+    def block_trainer(self, length):
+        """The function (X_batches, Z_batches) -> losses [n, 2] of at most so many iterations between snapshots."""
+        if self.settings.step_by_step:
+            return self.train_step_by_step
+        batch_size = self.settings.batch_size
+        run_loop = build_loop(*self.optimizers, length, batch_size, *self.steps, **self.options)
+        train_block = functools.partial(run_loop, self.sess)
+        with silence():
+            train_block(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
+        return train_block
+
+
+def energy_baselines(data, real, training):
+    """The energy distance to these real rows, a function of samples, and what it gives for other real rows (floor) and
+    for rows with shuffled columns; None where it would say little, of pixels and of few rows."""
+    if data.rows is None:
+        distance = energy_distance_to(real)
+        floors = [distance(part) for part in np.split(training, 5)]
+        return distance, dict(floor=np.mean(floors))
+    if data.image or data.held_out is None:
+        return None, {}
+    distance = energy_distance_to(real, data.rows.std(axis=0), unpaired=True)
+    rows = data.rows[:MEASURED_ROWS]
+    shuffled = np.random.default_rng(0).permuted(rows, axis=0)
+    return distance, dict(floor=distance(rows), shuffled=distance(shuffled))
+
+
+def lattice(*axes):
+    """All points [n, k] of k axes."""
+    return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, len(axes))
+
+
+class Snapshots:
+    """What is measured and shown at each snapshot: the same real rows X and noise Z, D over a plane and where G maps a
+    grid of noise, if data have two dimensions."""
+
+    def __init__(self, folder, settings, data, streams):
+        self.folder = folder
+        self.settings = settings
+        self.data = data
+        self.best = dict(distance=math.inf)  # with --keep best: the snapshot nearest to real rows
+        self.best_weights = {}               # and its generator
+        noise_dim = settings.noise_dim
+        training = data.sample(64 if data.image else 10_000, streams['picture'])
+        real = data.sample(64 if data.image else PICTURE_ROWS, streams['picture'])
+        self.X = data.sample(MEASURED_ROWS, streams['measures'])
+        self.Z = sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
+        if data.held_out is not None:
+            self.X = data.held_out[:MEASURED_ROWS]
+        self.distance, self.baselines = energy_baselines(data, self.X, training)
+        margin = 0
+        if not data.image:
+            width = data.high - data.low
+            margin = np.where(width > 0, 0.15*width, np.maximum(1, 0.1*np.abs(data.high)))
+        low = data.low - margin
+        high = data.high + margin
+        plane = np.empty([0, len(data.names)])
+        self.grid = np.empty([0, noise_dim])
+        if len(data.names) == 2:
+            plane = lattice(*np.linspace(low, high, 64).T)
+            grid = lattice(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2))
+            further = noise_dim - grid.shape[1]
+            self.grid = np.pad(grid, [(0, 0), (0, further)])  # at 0 in further dimensions
+        self.X_and_plane = data.transform.to_networks(np.concatenate([self.X, plane]))
+        self.picture_data = dict(
+            training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
+            image=data.image or [], noise=self.grid[:, :2], **self.baselines)
+        if self.distance and data.held_out is not None:
+            self.picture_data['kept'] = self.X
+
+    def take(self, networks, X_batch, Z_batch):
+        """An iteration step by step. Returns its losses [1, 2], and for `keep` the arrays of its file, mean D(x) on
+        real and on generated samples, samples [n, dim] to measure, and with --keep best G's weights."""
+        sess, gan = networks.sess, networks.gan
+        d_steps, g_steps = networks.steps
+
+        def features():
+            return sess.run([gan.r_rep, gan.g_rep], feed_dict={gan.X: X_batch, gan.Z: Z_batch})
+        before_d = features()
+        dloss = update_discriminator(sess, gan, X_batch, Z_batch, d_steps)
+        before_g = features()
+        gloss = update_generator(sess, gan, Z_batch, g_steps)
+        after_g = features()
+
+        n_shown = len(self.picture_data['real'])
+        Z_shown = np.concatenate([Z_batch, self.Z])[:n_shown]
+        generated = sess.run(networks.samples, feed_dict={gan.Z: Z_shown})
+        noise = np.concatenate([self.Z, self.grid])
+        r_logits, f_logits, samples = sess.run([gan.r_logits, gan.f_logits, networks.samples],
+                                               feed_dict={gan.X: self.X_and_plane, gan.Z: noise})
+        r_D = sigmoid(r_logits[:, 0])
+        f_D = sigmoid(f_logits[:, 0])
+        n = len(self.X)
+        arrays = dict(generated=generated.astype(np.float32),
+                      features=np.array([before_d, before_g, after_g]),
+                      decision=r_D[n:].astype(np.float32),
+                      mapping=samples[MEASURED_ROWS:].astype(np.float32))
+        mean_D = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
+        weights = sess.run(networks.generator_weights) if self.settings.keep == 'best' else None
+        losses = np.array([[dloss, gloss]], float)
+        return losses, (arrays, mean_D, samples[:MEASURED_ROWS], weights)
+
+    @np.errstate(all='ignore')  # each thread has its own
+    def keep(self, events, iteration, losses, arrays, mean_D, samples, weights):
+        """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since the last snapshot."""
+        write_file(self.folder/(SNAPSHOT % iteration), **arrays)
+        measured = sample_measures(samples, self.data, self.distance)
+        row = metrics_row(iteration, losses, mean_D, arrays['features'], measured)
+        cells = ['' if value is None else f'{value:.9g}' for value in row.values()]
+        append_lines(self.folder/'metrics.csv', ','.join(row), [','.join(cells)])
+        events.write_row(iteration, row)
+        _, distance = judged_by(measured)
+        if weights and distance <= self.best['distance']:
+            self.best = dict(iteration=iteration, distance=distance)
+            self.best_weights = weights
+
+
+def sigmoid(x):
+    """Without overflow, in double precision."""
+    return np.exp(-np.logaddexp(0, -x.astype(float)))
+
+
+class Events:
+    """A file for TensorBoard, each event written at once: errors of tf.summary.FileWriter's thread come late."""
+
+    def __init__(self, folder, iteration):
+        folder.mkdir(exist_ok=True)
+        self.file = tf.io.TFRecordWriter(str(folder/f'events.out.tfevents.{time.time():.6f}'))
+        self.write(file_version='brain.Event:2')
+        if iteration:  # by this mark TensorBoard drops what earlier files have from there on
+            self.write(step=iteration, session_log=tf.SessionLog(status=tf.SessionLog.START))
+        else:
+            self.write(graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
+
+    def write(self, **event):
+        self.file.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
+        self.file.flush()
+
+    def write_row(self, iteration, row):
+        """A row of metrics.csv."""
+        values = [tf.Summary.Value(tag=name, simple_value=value)
+                  for name, value in row.items() if value is not None and name != 'Iteration']
+        self.write(step=iteration, summary=tf.Summary(value=values))
+
+
+def progress_bar(iterations):
+    """Keras's progress bar on a terminal; None elsewhere, or where Keras cannot be loaded."""
+    isatty = getattr(sys.stdout, 'isatty', bool)  # a notebook's stdout may have none
+    if iterations and isatty() and os.environ.get('TERM') != 'dumb':
+        with contextlib.suppress(ImportError, ValueError, AttributeError):
+            return tf.keras.utils.Progbar(iterations, unit_name='iteration')
+    return None
+
+
 class Run:
-    """A run: its data, its networks in the default graph, their session, and how far training has come."""
+    """A run: its data, its networks, and how far training has come."""
 
     def __init__(self, folder, settings, data):
-        self.folder, self.settings, self.data = folder, settings, data
-        self.streams, self.states = make_streams(settings['seed']), {}  # states: the streams' at self.iteration
-        self.dim, self.noise_dim = len(data.names), settings['noise_dim']
-        self.iteration, self.seconds, self.recent = 0, 0., []  # the next; of training; losses since a snapshot
-        self.best, self.best_weights = dict(distance=math.inf), {}  # with --keep best: the nearest snapshot; its G
-        self.pace, self.bar = CALL_SECONDS, None  # seconds an iteration takes, as far as is known; a progress bar
-        row_bytes = 4*settings['batch_size']*(self.dim + self.noise_dim)
-        self.length = max(1, min(settings['snapshot_every'] - 1, settings['iterations'], int(BUFFER_BYTES/row_bytes)))
-        self.choose_inputs()
-        tf.set_random_seed(int(self.streams['weights'].integers(2**31)))
-        self.optimizers = [tf.train.RMSPropOptimizer(settings['learning_rate']) for _ in range(2)]
-        averages = averaging(self.optimizers[0], settings['average']) if settings['average'] else None
-        low, high = (data.transform.to_networks(edge[None])[0] for edge in (data.low, data.high))
-        self.networks = dict(hsize=settings['hidden'], dim=self.dim, low=low, high=high,
-                             **{name: settings[name] for name in ('activation', 'layer', 'output_mapping')})
-        self.gan = build_gan(*self.optimizers, settings['penalty'], noise_dim=self.noise_dim, **self.networks)
-        self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # those of the optimizers too
-        # What is delivered, and shown and measured before: the moving average of G's variables, or these themselves.
-        delivered = {v.op.name: averages.average(v) if averages else v for v in tf.trainable_variables('GAN/Generator')}
-        self.generator = {name: variable.read_value() for name, variable in delivered.items()}
-        with tf.variable_scope('', custom_getter=lambda getter, name, **options: delivered[name]):
-            self.samples = data.transform.from_networks(generator(self.gan.Z, reuse=True, **self.networks))
-        cluster = read_cluster(settings['batch_size'])
-        self.workers = cluster[0]['worker'] if cluster else []
-        if cluster:  # isolated, because a worker takes a function for an earlier chief's of the same name
-            self.sess = tf.Session(serve().target, config=tf.ConfigProto(isolate_session_state=True))
-        else:
-            self.sess = tf.Session(config=session_config(settings['hidden'], self.dim))
-        in_thread(self.sess.run, tf.global_variables_initializer())  # waits for a cluster's workers
+        self.folder = folder
+        self.settings = settings
+        self.data = data
+        self.streams = make_streams(settings.seed)
+        self.states = {}          # the streams' at self.iteration
+        self.iteration = 0        # the next
+        self.seconds = 0.         # of training
+        self.recent = []          # losses since a snapshot
+        self.pace = CALL_SECONDS  # seconds an iteration takes, as far as is known
+        self.bar = None           # a progress bar on a terminal
+        self.snapshots = Snapshots(folder, settings, data, self.streams)
+        self.networks = Networks(settings, data, int(self.streams['weights'].integers(2**31)))
 
-    def choose_inputs(self):
-        """What stays the same through the snapshots: real rows X and noise Z to measure, a plane for D's map, a grid
-        for G's mapping, the `distance` of samples to real rows with its `levels`, and what all pictures need."""
-        data, streams, sizes = self.data, self.streams, (64, 64) if self.data.image else (10_000, PICTURE_ROWS)
-        training, real = (data.sample(n, streams['picture']) for n in sizes)
-        self.X = data.sample(MEASURED_ROWS, streams['measures'])
-        self.Z = sample_Z(MEASURED_ROWS, self.noise_dim, streams['measures'])
-        self.distance, self.levels, kept = None, {}, {}
-        if data.rows is None:
-            self.distance = energy_distance_to(self.X)
-            self.levels = dict(floor=np.mean([self.distance(part) for part in np.split(training, 5)]))
-        elif data.kept is not None:
-            self.X, rows = data.kept[:MEASURED_ROWS], data.rows[:MEASURED_ROWS]
-            if not data.image:  # the distance of pixels would say little
-                self.distance = energy_distance_to(self.X, data.rows.std(axis=0), unpaired=True)
-                shuffled, kept = np.random.default_rng(0).permuted(rows, axis=0), dict(kept=self.X)
-                self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
-        width = data.high - data.low
-        margin = 0 if data.image else np.where(width > 0, 0.15*width, np.maximum(1, 0.1*np.abs(data.high)))
-        low, high = data.low - margin, data.high + margin
-        self.plane, self.grid = np.empty([0, self.dim]), np.empty([0, self.noise_dim])
-        if self.dim == 2:
-            self.plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
-            axes = [np.linspace(-1, 1, 33)]*min(self.noise_dim, 2)
-            grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, len(axes))
-            self.grid = np.pad(grid, [(0, 0), (0, self.noise_dim - len(axes))])  # at 0 in further dimensions
-        self.measured_X = data.transform.to_networks(np.concatenate([self.X, self.plane]))
-        self.shown = dict(training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
-                          image=data.image or [], noise=self.grid[:, :2], **self.levels, **kept)
-
-    def train(self):
+    def train(self, events):
         """The training loop, from where the run stands to its end, with its log, its snapshots and its checkpoints."""
-        train_block, every = self.block_trainer(), self.settings['snapshot_every']
+        settings, networks = self.settings, self.networks
+        row_bytes = 4*settings.batch_size*(networks.dim + settings.noise_dim)
+        self.length = max(1, min(settings.snapshot_every - 1, settings.iterations,
+                                 int(BUFFER_BYTES/row_bytes)))
+        train_block = networks.block_trainer(self.length)
+        self.bar = progress_bar(settings.iterations - self.iteration)
         next_save = time.perf_counter() + CHECKPOINT_EVERY
-        with ThreadPoolExecutor(1) as beside:  # draws the next batches, and measures the last snapshot, meanwhile
-            batches, measuring = beside.submit(self.draw, self.iteration), beside.submit(bool)  # no snapshot yet
+        with ThreadPoolExecutor(1) as beside:  # draws batches and measures snapshots meanwhile
+            batches = beside.submit(self.draw, self.iteration)
+            measuring = None  # the last snapshot
             started = time.perf_counter() - self.seconds
-            while self.iteration < self.settings['iterations']:
-                iteration, (X_batches, Z_batches, states) = self.iteration, batches.result()
+            while self.iteration < settings.iterations:
+                iteration = self.iteration
+                X_batches, Z_batches, states = batches.result()
                 batches = beside.submit(self.draw, iteration + len(X_batches))
-                calling, seen = time.perf_counter(), None
-                if iteration % every:
+                if iteration % settings.snapshot_every:
+                    calling = time.perf_counter()
                     losses = train_block(X_batches, Z_batches)
                     self.pace = (time.perf_counter() - calling)/len(losses)
+                    self.add_losses(losses)
                 else:
-                    losses, *seen = self.snapshot(X_batches[0], Z_batches[0])
-                fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)
-                if not fine.all():
-                    raise Failure(f'iteration {iteration + fine.argmin()}: a loss '
-                                  + DIVERGED % self.settings['learning_rate'])
-                self.recent.append(losses)
-                if seen:
-                    measuring.result()
-                    measuring = beside.submit(self.keep_snapshot, iteration, np.concatenate(self.recent), *seen)
+                    losses, seen = self.snapshots.take(networks, X_batches[0], Z_batches[0])
+                    self.add_losses(losses)
+                    if measuring:
+                        measuring.result()
+                    since = np.concatenate(self.recent)
+                    measuring = beside.submit(self.snapshots.keep, events, iteration, since, *seen)
                     self.recent = []
                 self.log(losses)
-                self.iteration, self.states = iteration + len(losses), states
+                self.iteration += len(losses)
+                self.states = states
                 self.seconds = time.perf_counter() - started
-                if time.perf_counter() > next_save or self.iteration == self.settings['iterations']:
-                    measuring.result()  # its row, and the best generator, belong to what is saved
+                if time.perf_counter() > next_save or self.iteration == settings.iterations:
+                    if measuring:
+                        measuring.result()  # its row, and the best generator, belong to what is saved
                     saving = time.perf_counter()
                     self.save()
                     next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
 
+    def add_losses(self, losses):
+        """Remembers losses [n, 2] from this iteration on. Raises Failure where training went astray."""
+        fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)  # NaN is not
+        if not fine.all():
+            raise diverged(f'iteration {self.iteration + fine.argmin()}: a loss', self.settings)
+        self.recent.append(losses)
+
+    def block_length(self, iteration):
+        """Iterations in the call that begins with this one."""
+        to_snapshot = -iteration % self.settings.snapshot_every
+        to_end = self.settings.iterations - iteration
+        at_this_pace = max(1, int(CALL_SECONDS/self.pace))
+        if to_snapshot == 0:
+            return min(1, to_end)  # its iteration goes alone
+        return min(to_snapshot, to_end, self.length, at_this_pace)
+
     def draw(self, iteration):
         """The batches X [n, batch_size, dim], Z [n, batch_size, noise_dim] of a call, and the streams' states after."""
-        batch_size, every = self.settings['batch_size'], self.settings['snapshot_every']  # whose iteration goes alone
-        n = min(-iteration % every or 1, self.settings['iterations'] - iteration, self.length,
-                max(1, int(CALL_SECONDS/self.pace)))
-        X, Z = (np.empty([n*batch_size, width], np.float32) for width in (self.dim, self.noise_dim))
-        for i in range(0, len(X), 4096):  # pieces that stay in the cache cost a third
-            X[i:i + 4096] = self.data.inputs(len(X[i:i + 4096]), self.streams['real'])
-            Z[i:i + 4096] = sample_Z(len(Z[i:i + 4096]), self.noise_dim, self.streams['noise'])
+        n = self.block_length(iteration)
+        batch_size = self.settings.batch_size
+        noise_dim = self.settings.noise_dim
+        X = np.empty([n*batch_size, self.networks.dim], np.float32)
+        Z = np.empty([n*batch_size, noise_dim], np.float32)
+        for first in range(0, len(X), PIECE):
+            rows = slice(first, min(first + PIECE, len(X)))
+            X[rows] = self.data.inputs(rows.stop - first, self.streams['real'])
+            Z[rows] = sample_Z(rows.stop - first, noise_dim, self.streams['noise'])
         states = {use: stream.bit_generator.state for use, stream in self.streams.items()}
-        return X.reshape(n, batch_size, self.dim), Z.reshape(n, batch_size, self.noise_dim), states
-
-    def block_trainer(self):
-        """The function (X_batches, Z_batches) -> losses [n, 2] that trains from one snapshot to the next."""
-        settings, steps = self.settings, (self.settings['d_steps'], self.settings['g_steps'])
-        if settings['step_by_step']:
-            return lambda X_batches, Z_batches: np.array([train_iteration(self.sess, self.gan, *batches, *steps)[:2]
-                                                          for batches in zip(X_batches, Z_batches)], float)
-        compute = functools.partial(worker_gradients, len(self.workers)) if self.workers else loss_and_gradients
-        run_loop = functools.partial(build_loop(
-            *self.optimizers, self.length, settings['batch_size'], *steps, jit_compile=not self.workers,
-            compute=compute, penalty=settings['penalty'], noise_dim=self.noise_dim, **self.networks), self.sess)
-        if self.workers:
-            return functools.partial(in_thread, run_loop, seconds=TIMEOUT)
-        with silence():
-            run_loop(np.empty([0, 1, 1]), np.empty([0, 1, 1]))  # no iteration: compiles it
-        return run_loop
-
-    def snapshot(self, X_batch, Z_batch):
-        """An iteration step by step. Returns its losses [1, 2], and for `keep_snapshot` the arrays of its file, mean
-        D(x) on real and on generated samples, samples [n, dim] to measure, and with --keep best G's weights."""
-        sess, gan, settings, n = self.sess, self.gan, self.settings, len(self.X)
-        feed = {gan.X: X_batch, gan.Z: Z_batch}
-        dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
-                                                 look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
-        Z_shown = np.concatenate([Z_batch, self.Z])[:len(self.shown['real'])]  # as many as real ones are drawn
-        generated = sess.run(self.samples, feed_dict={gan.Z: Z_shown})
-        *logits, samples = sess.run([gan.r_logits, gan.f_logits, self.samples], feed_dict={
-            gan.X: self.measured_X, gan.Z: np.concatenate([self.Z, self.grid])})
-        r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
-        arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
-                      decision=r_D[n:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
-        weights = sess.run(self.generator) if settings['keep'] == 'best' else None
-        answers = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
-        return np.array([[dloss, gloss]], float), arrays, answers, samples[:MEASURED_ROWS], weights
-
-    @np.errstate(all='ignore')  # each thread has its own
-    def keep_snapshot(self, iteration, losses, arrays, answers, samples, weights):
-        """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since the last snapshot."""
-        write_file(self.folder/(SNAPSHOT % iteration), **arrays)
-        measured = sample_measures(samples, self.data, self.distance)
-        row = metrics_row(iteration, losses, answers, arrays['features'], measured)
-        append_lines(self.folder/'metrics.csv', ','.join(row),
-                     [','.join('' if x is None else f'{x:.9g}' for x in row.values())])
-        write_event(self.events, step=iteration, summary=tf.Summary(value=[
-            tf.Summary.Value(tag=name, simple_value=x) for name, x in [*row.items()][1:] if x is not None]))
-        shares = measured.get('neighbours_samples'), measured.get('neighbours_real')  # by which images are judged
-        distance = max(shares) if self.data.image and all(shares) else measured['energy_distance']
-        if weights and distance is not None and distance <= self.best['distance']:
-            self.best, self.best_weights = dict(iteration=iteration, distance=distance), weights
+        X_batches = X.reshape(n, batch_size, self.networks.dim)
+        Z_batches = Z.reshape(n, batch_size, noise_dim)
+        return X_batches, Z_batches, states
 
     def log(self, losses):
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
         rows = list(zip(itertools.count(self.iteration), *losses.T.tolist()))
-        append_lines(self.folder/'loss_logs.csv', 'Iteration,Discriminator Loss,Generator Loss',
-                     ['%d,%.9g,%.9g' % row for row in rows if row[0] % self.settings['log_every'] == 0])
+        lines = ['%d,%.9g,%.9g' % row for row in rows if row[0] % self.settings.log_every == 0]
+        header = 'Iteration,Discriminator Loss,Generator Loss'
+        append_lines(self.folder/'loss_logs.csv', header, lines)
         for row in rows:
-            if row[0] % self.settings['print_every'] == 0:
-                say('Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row, self.bar)
-        on_terminal = getattr(sys.stdout, 'isatty', bool)() and os.environ.get('TERM') != 'dumb'
+            if row[0] % self.settings.print_every == 0:
+                clear = '\r\033[K' if self.bar else ''
+                say(f'{clear}Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row)
         if self.bar:
             self.bar.add(len(rows))
-        elif self.bar is None and on_terminal and self.iteration % self.settings['snapshot_every']:
-            self.bar = False  # where Keras cannot be loaded; else from now on, for a first block has shown the pace
-            with contextlib.suppress(ImportError, ValueError, AttributeError):
-                left = self.settings['iterations'] - rows[-1][0] - 1
-                self.bar = tf.keras.utils.Progbar(left, unit_name='iteration')
 
     def save(self):
         """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
-        weights = self.sess.run(self.weights)
+        weights = self.networks.sess.run(self.networks.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
-            raise Failure(f'iteration {self.iteration}: a weight ' + DIVERGED % self.settings['learning_rate'])
-        state = dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds, best=self.best, streams=self.states)
-        write_file(self.folder/'checkpoint.npz', state=np.frombuffer(json.dumps(state).encode(), np.uint8),
-                   recent=np.concatenate([np.empty([0, 2]), *self.recent]), **weights,
-                   **{f'best/{name}': value for name, value in self.best_weights.items()})
+            raise diverged(f'iteration {self.iteration}: a weight', self.settings)
+        state = json.dumps(dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds,
+                                best=self.snapshots.best, streams=self.states))
+        best = {f'best/{name}': value for name, value in self.snapshots.best_weights.items()}
+        recent = np.concatenate([np.empty([0, 2]), *self.recent])
+        write_file(self.folder/'checkpoint.npz', state=np.frombuffer(state.encode(), np.uint8),
+                   recent=recent, **weights, **best)
 
     def restore(self):
         """Back to the checkpoint, if any, with the logs cut there; Failure, before any change, where they mismatch."""
-        path, ends = self.folder/'checkpoint.npz', {}  # log -> bytes to keep
+        path = self.folder/'checkpoint.npz'
         with reading(path):
-            if arrays := read_file(path):
-                state = json.loads(arrays.pop('state').tobytes())
-                if state.pop('format') != FORMAT:
-                    raise Failure(f'{path} is of another version of this program, whose format is not {FORMAT}')
-                for use, position in state.pop('streams').items():
-                    self.streams[use].bit_generator.state = position
-                self.best_weights = {name[5:]: arrays.pop(name) for name in [*arrays] if name.startswith('best/')}
-                self.recent = [arrays.pop('recent')]
-                for v in tf.global_variables():
-                    v.load(arrays[v.op.name], self.sess)
-                vars(self).update(state)
-        for name, every in ('loss_logs.csv', 'log_every'), ('metrics.csv', 'snapshot_every'):
-            path, ends[self.folder/name] = self.folder/name, 0
-            if self.iteration:
-                with reading(path), open(path, 'rb') as file:
-                    if not all(file.readline().endswith(b'\n')  # the header, and its rows
-                               for _ in range(1 + math.ceil(self.iteration/self.settings[every]))):
-                        raise ValueError('it is shorter than it was')
-                    ends[path] = file.tell()
-        for path, end in ends.items():
-            os.truncate(path, end) if end else remove(path)
+            arrays = read_file(path)
+            if arrays:
+                self.take_over(path, arrays)
+        ends = {self.folder/'loss_logs.csv': self.settings.log_every,
+                self.folder/'metrics.csv': self.settings.snapshot_every}
+        for log, every in ends.items():
+            ends[log] = end_of_row(log, math.ceil(self.iteration/every)) if self.iteration else 0
+        for log, end in ends.items():
+            if end:
+                os.truncate(log, end)
+            else:
+                remove(log)
         remove(self.folder/'summary.json')
-        write_file(self.folder/'settings.json', **self.settings)  # not before it is known that the run can go on
-        say(f'Going on from iteration {self.iteration}.' if arrays else 'Nothing was saved: starting from iteration 0.')
+        # not before it is known that the run can go on
+        write_file(self.folder/'settings.json', **self.settings)
+        if arrays:
+            say(f'Going on from iteration {self.iteration}.')
+        else:
+            say('Nothing was saved: starting from iteration 0.')
+
+    def take_over(self, path, arrays):
+        """The state that a checkpoint's arrays hold."""
+        state = json.loads(arrays['state'].tobytes())
+        if state['format'] != FORMAT:
+            raise Failure(
+                f'{path} is of another version of this program, whose format is not {FORMAT}')
+        self.iteration = state['iteration']
+        self.seconds = state['seconds']
+        self.recent = [arrays['recent']]
+        for use, position in state['streams'].items():
+            self.streams[use].bit_generator.state = position
+        self.snapshots.best = state['best']
+        self.snapshots.best_weights = {name.removeprefix('best/'): arrays[name]
+                                       for name in arrays if name.startswith('best/')}
+        for v in tf.global_variables():
+            v.load(arrays[v.op.name], self.networks.sess)
 
     def finish(self):
-        """Writes the generator, from noise to the data's units, its samples and the summary; returns the last two."""
-        settings, data, weights = self.settings, self.data, self.best_weights or self.sess.run(self.generator)
-        with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], self.dim)) as sess:
-            tf.set_random_seed(0)  # nothing is drawn, but where the user wants determinism TensorFlow asks for a seed
-            Z = tf.placeholder(tf.float32, [None, self.noise_dim])
-            samples = data.transform.from_networks(generator(Z, **self.networks))
-            for v in tf.global_variables():
-                v.load(weights[v.op.name], sess)
-            with replacing(self.folder/'saved_model') as new:
-                tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
+        """Writes the generator, its samples and the summary; returns the last two."""
+        settings, data, snapshots = self.settings, self.data, self.snapshots
+        weights = snapshots.best_weights or self.networks.sess.run(self.networks.generator_weights)
+        write_model(self.folder, settings, data.transform, self.networks.form, weights)
         samples = write_samples(self.folder, settings, FINAL_ROWS)
         header, rows = read_file(self.folder/'metrics.csv')
-        columns, n_kept = dict(zip(header, rows.T)), 0 if data.kept is None else len(data.kept)
-        final = sample_measures(samples[:MEASURED_ROWS], data, self.distance) | (self.levels if n_kept else {})
-        claims = check_claims(columns, final)
+        n_kept = 0 if data.held_out is None else len(data.held_out)
+        final = sample_measures(samples[:MEASURED_ROWS], data, snapshots.distance)
+        if n_kept:
+            final.update(snapshots.baselines)
         summary = dict(
-            claims=claims, final=final, settings=settings, verdict=verdict(final, n_kept),
-            advice=advice(settings, columns) if claims['samples_follow']['holds'] is False else None,
-            seconds=dict(training=self.seconds), delivered_iteration=self.best.get('iteration', self.iteration - 1),
-            versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION, numpy=np.__version__))
+            claims=check_claims(dict(zip(header, rows.T)), final),
+            final=final,
+            settings=settings,
+            verdict=verdict(final, n_kept),
+            seconds=dict(training=self.seconds),
+            delivered_iteration=snapshots.best.get('iteration', self.iteration - 1),
+            versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION,
+                          numpy=np.__version__))
         write_file(self.folder/'summary.json', **summary)
         return dict(summary, samples=samples)
 
 
+def end_of_row(path, n):
+    """Where the first n rows of a log end, in bytes. Raises Failure where it has fewer."""
+    with reading(path), open(path, 'rb') as file:
+        for _ in range(1 + n):  # and the header
+            if not file.readline().endswith(b'\n'):
+                raise ValueError('it is shorter than it was')
+        return file.tell()
+
+
+def write_model(folder, settings, transform, form, weights):
+    """Writes a generator of these weights by name as a SavedModel: noise Z -> samples in the data's units."""
+    config = session_config(settings.hidden, form['dim'])
+    with tf.Graph().as_default(), tf.Session(config=config) as sess:
+        tf.set_random_seed(0)  # nothing is drawn, but with determinism TensorFlow asks for a seed
+        Z = tf.placeholder(tf.float32, [None, settings.noise_dim])
+        samples = transform.from_networks(generator(Z, **form))
+        for v in tf.global_variables():
+            v.load(weights[v.op.name], sess)
+        with replacing(folder/'saved_model') as new:
+            tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
+
+
 def write_samples(folder, settings, n):
     """Writes n samples of the folder's SavedModel, the first the same for every n; returns the last block of them."""
-    rng, shown = make_streams(settings['seed'])['final'], read_file(folder/'snapshots/data.npz')
-    names, formats = shown['names'].tolist(), shown['formats'].tolist()
-    with tf.Graph().as_default(), tf.Session(config=session_config(settings['hidden'], len(names))) as sess:
-        model = tf.saved_model.load(sess, ['serve'], str(folder/'saved_model')).signature_def['serving_default']
-        with replacing(folder/'generated_samples.csv') as new, open(new, 'w', encoding='utf-8') as file:
+    rng = make_streams(settings.seed)['final']
+    shown = read_file(folder/'snapshots/data.npz')
+    names = shown['names'].tolist()
+    config = session_config(settings.hidden, len(names))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tf.Graph().as_default())
+        sess = stack.enter_context(tf.Session(config=config))
+        model = tf.saved_model.load(sess, ['serve'], str(folder/'saved_model'))
+        signature = model.signature_def['serving_default']
+        noise = signature.inputs['Z'].name
+        samples = signature.outputs['samples'].name
+        new = stack.enter_context(replacing(folder/'generated_samples.csv'))
+        with open(new, 'w', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerow(names)
-            for first in range(0, n, FINAL_ROWS):  # a fixed size, because rounding may differ with it
-                Z = sample_Z(FINAL_ROWS, settings['noise_dim'], rng)
-                rows = sess.run(model.outputs['samples'].name, feed_dict={model.inputs['Z'].name: Z})
-                np.savetxt(file, rows[:n - first], formats, ',')
-    return rows[:n - first]
-
-
-def write_event(writer, **event):
-    """Writes one of TensorBoard's events at once: the errors of tf.summary.FileWriter's thread come late."""
-    writer.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
-    writer.flush()
+            # a fixed size, because rounding may differ with it
+            for first in range(0, n, FINAL_ROWS):
+                Z = sample_Z(FINAL_ROWS, settings.noise_dim, rng)
+                rows = sess.run(samples, feed_dict={noise: Z})[:n - first]
+                np.savetxt(file, rows, shown['formats'].tolist(), ',')
+    return rows
 
 
 def train_run(folder, settings, data, resuming=False):
@@ -1150,39 +1620,33 @@ def train_run(folder, settings, data, resuming=False):
         discard(folder)
         write_file(folder/'settings.json', **settings)
     try:
-        with tf.Graph().as_default(), contextlib.ExitStack() as stack:
+        with tf.Graph().as_default():
             run = Run(folder, settings, data)
-            if not run.workers:  # closing would wait for lost workers
-                stack.callback(run.sess.close)
-            describe(run)
-            if resuming:
-                run.restore()
-            for name in 'tensorboard', 'snapshots':
-                (folder/name).mkdir(exist_ok=True)
-            run.events = tf.io.TFRecordWriter(str(folder/f'tensorboard/events.out.tfevents.{time.time():.6f}'))
-            write_event(run.events, file_version='brain.Event:2')
-            if run.iteration:  # by this mark TensorBoard drops what earlier files have from there on
-                write_event(run.events, step=run.iteration, session_log=tf.SessionLog(status=tf.SessionLog.START))
-            else:
-                write_event(run.events, graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
-            write_file(folder/'snapshots/data.npz', **run.shown)
-            drawing = stack.enter_context(drawing_process(folder, settings))
-            run.train()
-            summary = run.finish()
+            with run.networks.sess:
+                describe(run)
+                if resuming:
+                    run.restore()
+                (folder/'snapshots').mkdir(exist_ok=True)
+                write_file(folder/'snapshots/data.npz', **run.snapshots.picture_data)
+                events = Events(folder/'tensorboard', run.iteration)
+                with drawing_process(folder, settings) as drawing:
+                    run.train(events)
+                    summary = run.finish()
     except tf.errors.OpError as error:  # which tells the story of the graph around what happened
-        said = [line for line in str(error).split('\n') if line and not re.match('Graph exec|Detected|Node', line)][0]
-        raise Failure(f'TensorFlow: {said[:200]}; see to it, then --resume (a lost worker: start it again; not enough '
-                      'memory: smaller networks or batches, or --step-by-step)') from error
+        said = [line for line in str(error).split('\n')
+                if line and not re.match('Graph exec|Detected|Node', line)]
+        raise Failure(f'TensorFlow: {said[0][:200]}; see to it, then --resume (not enough memory: smaller networks or '
+                      'batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
 
 
-# -------------------------------------------------------------------------------- processes beside this one
+# --------------------------------------------------------------------------------- a process beside this one
 
 @contextlib.contextmanager
 def drawing_process(folder, settings):
     """`plotting.py` as a process beside the run, or None: it draws what it finds, and the rest when its stdin ends."""
-    if settings['pictures'] == 'none':
+    if settings.pictures == 'none':
         yield None
         return
     arguments = Path(__file__).resolve().with_name('plotting.py'), folder, '--follow', os.getpid()
@@ -1201,172 +1665,146 @@ def drawing_process(folder, settings):
             raise
 
 
-def read_cluster(batch_size=None):
-    """What TF_CONFIG says: HOST:PORT of each 'chief' and 'worker', this process's job, its index there; None without
-    workers. Raises UsageError where it is malformed or the batch uneven."""
-    text, config = os.environ.get('TF_CONFIG') or '{}', None
-    with contextlib.suppress(ValueError):
-        config = json.loads(text)
-    cluster = config.get('cluster', {}) if isinstance(config, dict) else None
-    if isinstance(cluster, dict) and not cluster.get('worker'):
-        return None
-    match config:
-        case {'cluster': {'chief': [chief], 'worker': [*workers]}, 'task': {'type': 'chief' | 'worker' as job, **task}}:
-            jobs, n, index = dict(chief=[chief], worker=workers), len(workers), task.get('index', 0)
-            addresses = all(re.fullmatch(r'\S+:\d{1,5}', str(host)) for host in (chief, *workers))
-            if addresses and index in range(len(jobs[job])):
-                if batch_size and batch_size % n:
-                    raise UsageError(f'argument --batch-size: {batch_size} is uneven over {n} workers; give '
-                                     f'{max(1, round(batch_size/n))*n}')
-                return jobs, job, index
-    raise UsageError(f'environment variable TF_CONFIG: {text[:300]!r} is not a cluster of one chief and workers, each '
-                     'HOST:PORT, and a task of it; correct it, or unset it')
-
-
-@functools.lru_cache  # a process has one server, and has it to its end
-def serve():
-    """Starts TensorFlow's server of this process; returns a chief's, stays with a worker's until a signal ends it."""
-    jobs, task, index = read_cluster()
-    # no proxy of an office stands between the machines of a cluster
-    os.environ['no_grpc_proxy'] = ','.join(host.rsplit(':', 1)[0] for hosts in jobs.values() for host in hosts)
-    try:
-        server = tf.train.Server(jobs, task, index)
-    except tf.errors.OpError as error:
-        raise Failure(f'TF_CONFIG: {jobs[task][index]}: {error.message[:200]}; give another, free address') from error
-    if task == 'worker':
-        for number in signal.SIGINT, signal.SIGTERM:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-        with silence():
-            while True:  # in Server.join no signal is answered, in one long sleep none that another thread took
-                time.sleep(1)
-    say(f'Waiting     for the workers {", ".join(jobs["worker"])}')
-    return server
-
-
-def in_thread(function, *arguments, seconds=None):
-    """Calls a function beside this thread, which can answer signals; Failure if it takes more than these seconds."""
-    pool = multiprocessing.pool.ThreadPool(1)
-    try:
-        return pool.apply_async(function, arguments).get(seconds)
-    except multiprocessing.TimeoutError:
-        raise Failure(f'no answer from a worker for {seconds} seconds; start it again, then --resume') from None
-    finally:
-        pool.close()
-
-
-def worker_gradients(n, network, variables, X, Z, **options):
-    """`loss_and_gradients`, computed by n workers, compiled, each on a share of the batch, and averaged."""
-    values = {v.op.name: v.read_value() for v in tf.trainable_variables()}
-    @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def of_share(values, X, Z):
-        with tf.variable_scope('', custom_getter=lambda getter, name, **_: values[name]):
-            return loss_and_gradients(network, [values[v.op.name] for v in variables], X, Z, **options)
-    results = []
-    for k, share in enumerate(zip(tf.split(X, n), tf.split(Z, n))):
-        with tf.device(f'/job:worker/task:{k}'):
-            results.append(of_share(values, *share))
-    return [tf.add_n(same)/n for same in zip(*results)]
-
-
 # ---------------------------------------------------------------- starting and going on, and what is printed
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
+MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
-def run_command(argv, array=None):
-    """Runs the command; `array` stands in for a file of --data. Returns the summary, with samples if it trained."""
-    options, cluster = parse(argv), read_cluster()
-    if cluster and cluster[1] == 'worker':
-        return serve()
-    folder = Path(options['output'])
-    if options['resume'] or options['sample']:
-        return go_on(folder, argv, array)
-    rows, names, image = find_rows(options['data'] if array is None else array, options['columns'])
-    suited = (DISTRIBUTIONS[options['data']].flags if rows is None else IMAGE_FLAGS if image
-              else dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1])))  # the user's flags win over them
-    settings = {name: value for name, value in parse(argv, **suited).items() if name not in NOT_RECORDED}
-    chosen = sorted(name for name in suited if settings[name] == suited[name])
-    settings.update(fingerprint=fingerprint(rows), suited=chosen)
-    read_cluster(settings['batch_size'])  # raises where they do not fit
+def run_command(given, array=None):
+    """Runs the command by the given flags; `array` stands in for a file of --data. Returns the summary, with samples
+    if it trained."""
+    folder = Path(given.get('output', DEFAULTS['output']))
+    if 'sample' in given:
+        return sample_run(folder, given)
+    if 'resume' in given:
+        return resume_run(folder, given, array)
+    return start_run(folder, given, array)
+
+
+def data_defaults(name, rows, image):
+    """The flags that suit such data; the user's win over them."""
+    if rows is None:
+        return DISTRIBUTIONS[name].flags
+    if image:
+        return IMAGE_FLAGS
+    return dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1]))
+
+
+def start_run(folder, given, array):
+    """A new run."""
+    name = given.get('data', DEFAULTS['data'])
+    rows, names, image = find_rows(name if array is None else array, given.get('columns'))
+    settings = Settings({**DEFAULTS, **data_defaults(name, rows, image), **given})
+    for name in NOT_RECORDED:
+        del settings[name]
+    check_meaning(given, settings)
+    settings['fingerprint'] = fingerprint(rows)
     data = make_data(settings, rows, names, image)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise
-        raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
+        raise
     with locked(folder):
-        check_folder(folder, options['overwrite'])
+        check_folder(folder, 'overwrite' in given)
         return train_run(folder, settings, data)
 
 
 def fingerprint(rows):
     """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
-    return None if rows is None else [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
+    if rows is None:
+        return None
+    return [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
 
 
 def check_folder(folder, overwrite):
     """Raises UsageError where a new run in this folder would destroy an unfinished run, or files of the user's."""
     present = {path.name for path in folder.iterdir()}
-    ours = present & {'settings.json', 'checkpoint', *(name.split('/')[0] for name in WRITTEN)}
+    ours = present & {'settings.json', *(name.split('/')[0] for name in WRITTEN)}
+    if not ours:
+        return
     try:
-        holds_run = 'settings.json' in present and 'fingerprint' in read_file(folder/'settings.json')
+        holds_run = 'fingerprint' in (read_file(folder/'settings.json') or {})
     except Failure:
         holds_run = True  # a damaged one
-    if ours and not holds_run:
-        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would write there; give '
-                         'another --output')
-    if holds_run and 'summary.json' in present:
+    if not holds_run:
+        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would write there; '
+                         'give another --output')
+    if 'summary.json' in present:
         say(f'Replacing the finished run in {folder}.')
-    elif holds_run and not overwrite:
-        raise UsageError(f'argument --output: {folder} holds an unfinished run; --resume it, or --overwrite it')
+    elif not overwrite:
+        raise UsageError(
+            f'argument --output: {folder} holds an unfinished run; --resume it, or --overwrite it')
 
 
-def go_on(folder, argv, array):
-    """--resume, also of a finished run that is to be longer or have more pictures, or --sample. Returns the summary."""
-    options, n = parse(argv), parse(argv)['sample']
-    if not (folder/'settings.json').exists():
-        flag = '--sample' if n else '--resume'
+def recorded_settings(folder, flag):
+    """The settings of the run in a folder, which a flag needs. Raises UsageError where there is none."""
+    path = folder/'settings.json'
+    if not path.exists():
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
+    recorded = read_file(path)
+    with reading(path):
+        if recorded.keys() != {*DEFAULTS, 'fingerprint'} - {*NOT_RECORDED}:
+            raise ValueError('other names')
+    return recorded
+
+
+def changed_settings(folder, given, recorded, may_change=()):
+    """Recorded settings with the given ones. Raises UsageError where these contradict them."""
+    settings = Settings({name: given.get(name, value) for name, value in recorded.items()})
+    check_meaning(given, settings)
+    for name, value in recorded.items():
+        shorter = name == 'iterations' and settings[name] < value
+        if settings[name] != value and (name not in may_change or shorter):
+            raise UsageError(f'argument --{name.replace("_", "-")}: {settings[name]} contradicts {value} of the run '
+                             f'in {folder}; leave it out, or give another --output')
+    return settings
+
+
+def sample_run(folder, given):
+    """--sample: only samples of the run's generator."""
+    recorded = recorded_settings(folder, '--sample')
     with locked(folder):
-        recorded, summary = read_file(folder/'settings.json'), read_file(folder/'summary.json')
-        with reading(folder/'settings.json'):
-            if recorded.keys() != {*options, 'fingerprint', 'suited'} - {*NOT_RECORDED}:
-                raise ValueError('other names')
-        flags = parse(argv, **recorded)
-        settings = {name: flags[name] for name in recorded}
-        for name, value in recorded.items():
-            fixed = n or name not in ('iterations', 'pictures', 'print_every', *['data']*bool(recorded['fingerprint']))
-            if settings[name] != value and (fixed or name == 'iterations' and settings[name] < value):
-                raise UsageError(f'argument --{name.replace("_", "-")}: {settings[name]} contradicts {value} of the '
-                                 f'run in {folder}; leave it out, or give another --output')
-        if n and not summary:
+        settings = changed_settings(folder, given, recorded)
+        summary = read_file(folder/'summary.json')
+        if not summary:
             raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
-        if n:
-            with reading(folder/'saved_model'):
-                try:
-                    write_samples(folder, settings, n)
-                except tf.errors.OpError as error:
-                    raise ValueError from error
-            return say(f'{n} samples of the generator of iteration {summary["delivered_iteration"]} are in '
-                       f'{folder/"generated_samples.csv"}')
+        with reading(folder/'saved_model'):
+            write_samples(folder, settings, given['sample'])
+    say(f'{given["sample"]} samples of the generator of iteration {summary["delivered_iteration"]} are in '
+        f'{folder/"generated_samples.csv"}')
+
+
+def resume_run(folder, given, array):
+    """--resume, also of a finished run that is to be longer or have more pictures. Returns the summary."""
+    recorded = recorded_settings(folder, '--resume')
+    own_data = ('data',) if recorded['fingerprint'] else ()  # which may have moved
+    with locked(folder):
+        settings = changed_settings(folder, given, recorded, MAY_CHANGE + own_data)
+        summary = read_file(folder/'summary.json')
         if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
-            say(f'The run in {folder} is finished: {settings["iterations"]} iterations.')
+            say(f'The run in {folder} is finished: {settings.iterations} iterations.')
             with drawing_process(folder, settings):  # which draws what a kill may have prevented
                 return summary
-        rows, names, image = find_rows(settings['data'] if array is None else array, settings['columns'])
-        if fingerprint(rows) != settings['fingerprint']:
-            raise UsageError(f'argument --data: {settings["data"]} is not what the run began with; give that by --data')
+        source = settings.data if array is None else array
+        rows, names, image = find_rows(source, settings.columns)
+        if fingerprint(rows) != settings.fingerprint:
+            raise UsageError(
+                f'argument --data: {settings.data} is not what the run began with; give that by '
+                '--data')
         return train_run(folder, settings, make_data(settings, rows, names, image), resuming=True)
 
 
-def say(line, bar=None, file=None):
-    """Prints a line in place of the progress bar, ? for letters that a terminal lacks; to nowhere if a pipe closed."""
+def say(line, file=None):
+    """Prints a line at once, ? for letters that a terminal lacks; to nowhere if a pipe closed."""
     file = file or sys.stdout
-    encoding = getattr(file, 'encoding', None) or 'utf-8'
+    encoding = getattr(file, 'encoding', None) or 'utf-8'  # a notebook's stdout may have none
+    line = line.encode(encoding, 'replace').decode(encoding)
     try:
-        print(('\r\033[K'*bool(bar) + line).encode(encoding, 'replace').decode(encoding), file=file, flush=True)
+        print(line, file=file, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
@@ -1374,35 +1812,49 @@ def say(line, bar=None, file=None):
 def describe(run):
     """Prints what runs; * marks settings that were chosen for such data."""
     settings, data = run.settings, run.data
-    kept = 'too few to have any' if data.kept is None else len(data.kept)
-    rows = '' if data.rows is None else f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
-    G, D = (sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
-            for name in ('Generator', 'Discriminator'))
-    say(f'Data        {settings["data"]}, {run.dim} columns{rows}')
-    say(f'Networks    generator of {G} parameters, discriminator of {D}')
-    say('Settings    ' + ', '.join(
-        f'{name.replace("_", "-")}{"*"*(name in settings["suited"])} {str(value).strip("[]").replace(",", "")}'
-        for name, value in settings.items() if name not in ('data', 'columns', 'fingerprint', 'suited')))
+    rows = ''
+    if data.rows is not None:
+        kept = 'too few to have any' if data.held_out is None else len(data.held_out)
+        rows = f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
+    parameters = {name: sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
+                  for name in ('Generator', 'Discriminator')}
+    defaults = data_defaults(settings.data, data.rows, data.image)
+    chosen = []
+    for name, value in settings.items():
+        if name not in ('data', 'columns', 'fingerprint'):
+            mark = '*' if name in defaults and value == defaults[name] else ''
+            chosen.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+    say(f'Data        {settings.data}, {len(data.names)} columns{rows}')
+    say(f'Networks    generator of {parameters["Generator"]} parameters, '
+        f'discriminator of {parameters["Discriminator"]}')
+    say(f'Settings    {", ".join(chosen)}')
     say(f'Output      {run.folder}')
 
 
 def report(folder, summary, drawing):
     """Prints what came out and where it is."""
-    final = ', '.join(f'{name.replace("_", " ")} {x:.4g}' for name, x in summary['final'].items() if x is not None)
-    lines = [('Training', f'{summary["seconds"]["training"]:.1f} s'),
-             ('Samples', final and f'{final} (generator of iteration {summary["delivered_iteration"]})')]
+    say(f'Training    {summary["seconds"]["training"]:.1f} s')
+    final = [f'{name.replace("_", " ")} {x:.4g}'
+             for name, x in summary['final'].items() if x is not None]
+    if final:
+        say(
+            f'Samples     {", ".join(final)} (generator of iteration '
+            f'{summary["delivered_iteration"]})')
+    words = {True: 'holds', False: 'not so', None: 'undefined'}
     for claim in summary['claims'].values():
-        figures = ', '.join(f'{name} {"undefined" if x is None else format(x, ".3g")}'
-                            for name, x in claim['measured'].items())
-        lines.append(({True: 'holds', False: 'not so', None: 'undefined'}[claim['holds']],
-                      f'{claim["claim"]} ({claim.get("finding", figures)})'))
-    for title, line in *lines, ('Verdict', summary['verdict']), ('Try', summary['advice']):
-        if line:
-            say(f'{title:<11} {line}')
+        figures = [f'{name} {"undefined" if x is None else format(x, ".3g")}' for name, x in claim['measured'].items()]
+        say(
+            f'{words[claim["holds"]]:<11} {claim["claim"]} '
+            f'({claim.get("finding", ", ".join(figures))})')
+    if summary['verdict']:
+        say(f'Verdict     {summary["verdict"]}')
     if drawing:
-        say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
-    if drawing and drawing.returncode:
-        say(f'Some pictures are missing; draw them by: python plotting.py {shlex.quote(str(folder))}', file=sys.stderr)
+        say(
+            f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them '
+            'together')
+        if drawing.returncode:
+            command = f'python plotting.py {shlex.quote(str(folder))}'
+            say(f'Some pictures are missing; draw them by: {command}', file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------- command line
@@ -1410,16 +1862,21 @@ def report(folder, summary, drawing):
 def number(kind, low, high, metavar='N'):
     """The arguments for argparse of a number, int or float, from low to high."""
     def convert(text):
-        with contextlib.suppress(ValueError):
-            if low <= kind(text) <= high:
-                return kind(text)
-        whole, form = ('whole ', 'd') if kind is int else ('', 'g')
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if low <= value <= high:
+            return value
+        noun = 'whole number' if kind is int else 'number'
         raise argparse.ArgumentTypeError(
-            f'{text} is not allowed; give a {whole}number from {low:{form}} to {high:{form}}')
+            f'{text} is not allowed; give a {noun} from {low} to {high}')
     return dict(type=convert, metavar=metavar)
 
 
-EVERY, STEPS, WIDTH = number(int, 1, 10**9), number(int, 1, 1000), number(int, 1, 4096)
+EVERY = number(int, 1, 10**9)
+STEPS = number(int, 1, 1000)
+WIDTH = number(int, 1, 4096)
 SWITCH = dict(action='store_true')
 FLAGS = {  # section: flag, default, meaning, and the other arguments for argparse
     'data': [
@@ -1461,37 +1918,62 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
 }
 
 
-def parse(argv, **suited):
-    """Every option by its name: as given in argv, or else as `suited`, or else its default. Raises UsageError."""
-    def error(message):  # argparse would end the process, which would end a notebook's too
+DEFAULTS = {arguments.get('dest') or flag.strip('-').replace('-', '_'): default
+            for section in FLAGS.values() for flag, default, _, arguments in section}
+
+
+def flag_value(value):
+    """A value as it is typed: of a list, the words."""
+    return ' '.join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises; argparse's own would end the process, and so a notebook's."""
+
+    def error(self, message):
         raise UsageError(message)
-    parser = argparse.ArgumentParser('gan_quadratic.py', description=(__doc__ or '').split('\n\nRead')[0],
-                                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = error
+
+
+def make_parser():
+    """The parser of FLAGS. It has no defaults: what it returns is what the user gave."""
+    parser = Parser('gan_quadratic.py', description=__doc__.split('\n\nRead')[0],
+                    formatter_class=argparse.RawDescriptionHelpFormatter,
+                    argument_default=argparse.SUPPRESS, allow_abbrev=False)
     for title, flags in FLAGS.items():
         section = parser.add_argument_group(title)
-        section = section.add_mutually_exclusive_group() if title.endswith('one of') else section
-        for name, default, meaning, arguments in flags:
-            shown = ' '.join(map(str, default)) if isinstance(default, list) else default
-            shown = '' if default is None or default is False else f' (default: {shown})'
-            section.add_argument(name, default=default, help=meaning + shown, **arguments)
-    parser.set_defaults(**suited)
-    options = vars(parser.parse_args(argv))
-    data, scaled = options['data'], [name for name, distribution in DISTRIBUTIONS.items() if distribution.scaled]
-    for one, other, given, meant in (
-            ('columns', f'--data {data}', options['columns'], data not in BUILT_IN),
-            ('scale', f'--data {data}', options['scale'] != 100, data in scaled),
-            ('activation', '--layer maxout', options['activation'] != parser.get_default('activation'),
-             options['layer'] != 'maxout')):
-        if given and not meant:
-            raise UsageError(f'argument --{one}: has no meaning beside {other}; leave one of them out')
-    for name in 'data', 'output':
-        options[name] = os.path.expanduser(options[name])
-        if not options[name].strip() or name == 'output' and re.search(r"[\ud800-\udfff]", options[name]):  # no UTF-8
-            raise UsageError(f'argument --{name}: {options[name]!r} is no name that can be written; give another')
-    if options['data'] not in BUILT_IN and os.path.exists(options['data']):
-        options['data'] = os.path.realpath(options['data'])
-    return options
+        if title.endswith('one of'):
+            section = section.add_mutually_exclusive_group()
+        for flag, default, meaning, arguments in flags:
+            if default not in (None, False):
+                meaning += f' (default: {flag_value(default)})'
+            section.add_argument(flag, help=meaning, **arguments)
+    return parser
+
+
+def parse(argv):
+    """The flags that were given, by name. Raises UsageError."""
+    given = vars(make_parser().parse_args(argv))
+    for name in given.keys() & {'data', 'output'}:
+        given[name] = os.path.expanduser(given[name])
+        if not given[name].strip() or re.search('[\ud800-\udfff]', given[name]):  # no UTF-8
+            raise UsageError(f'argument --{name}: {given[name]!r} is no name that can be written; give another')
+    data = given.get('data')
+    if data and data not in BUILT_IN and os.path.exists(data):
+        given['data'] = os.path.realpath(data)
+    return given
+
+
+def check_meaning(given, settings):
+    """Raises UsageError where a flag that was given has no meaning beside the other settings."""
+    def refuse(flag, other):
+        raise UsageError(f'argument {flag}: has no meaning beside {other}; leave one of them out')
+    data = settings.data
+    if 'columns' in given and data in BUILT_IN:
+        refuse('--columns', f'--data {data}')
+    if 'scale' in given and not (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled):
+        refuse('--scale', f'--data {data}')
+    if 'activation' in given and settings.layer == 'maxout':
+        refuse('--activation', '--layer maxout')
 
 
 def train(**flags):
@@ -1502,21 +1984,67 @@ def train(**flags):
     [10000, dim] in the data's units; None with `sample=N`. Raises UsageError (a ValueError) where the command would
     exit with 2, Failure or OSError where with 1.
     """
-    array, argv, known = None, [], [*parse([])]
+    array = None
+    argv = []
     for name, value in flags.items():
         flag = '--' + name.replace('_', '-')
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1) or known
-            raise UsageError(f'train() has no argument {name!r}; did you mean {" or ".join(near)}?')
+        if name not in DEFAULTS:
+            raise UsageError(f'train() has no argument {name!r}; it has {", ".join(DEFAULTS)}')
         if name == 'data' and not isinstance(value, (str, os.PathLike)):
-            array, value = value, 'an array'
-        if name == 'normalize' and value is False:
+            array = value
+            argv.append('--data=an array')
+        elif name == 'normalize' and value is False:
             argv.append('--no-normalize')
+        elif value is True:
+            argv.append(flag)
         elif isinstance(value, (list, tuple, np.ndarray)):
             argv += [flag, *(f' {each}' for each in value)]  # a space, for it may begin with -
         elif value is not False and value is not None:
-            argv.append(flag if value is True else f'{flag}={value}')
-    return run_command(argv, array)
+            argv.append(f'{flag}={value}')
+    return run_command(parse(argv), array)
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Makes SIGINT and SIGTERM raise KeyboardInterrupt; gives the list of those that came."""
+    signals = []
+
+    def interrupted(number, frame):
+        signals.append(number)
+        # then again, because TensorFlow's C++ may swallow what is raised beneath it
+        signal.alarm(5)
+        raise KeyboardInterrupt
+    before = {number: signal.signal(number, interrupted)
+              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    try:
+        yield signals
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():  # of a notebook's
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def complain(error):
+    """Prints in one line what went wrong. Returns the exit status; raises what is no failure but a fault."""
+    status = 1
+    try:
+        raise error
+    except UsageError:
+        status = 2
+        line = f'error: {error}'
+    except Failure:
+        line = str(error)
+    except ImportError:
+        line = f'{error}; {INSTALL}'
+    except MemoryError:
+        line = 'not enough memory; give a smaller --batch-size or --hidden'
+    except OSError:
+        where = f'{error.filename}: ' if error.filename else ''
+        temporary = 'temporary' in str(error)
+        cure = 'set TMPDIR to a folder to write to' if temporary else 'see to it, then --resume'
+        line = f'{where}{error.strerror or error}; {cure}'
+    say(f'gan_quadratic.py: {line}', file=sys.stderr)
+    return status
 
 
 def main(argv=None):
@@ -1524,40 +2052,26 @@ def main(argv=None):
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # a closed stdin, stdout or stderr must not become one of the run's files
     os.close(descriptor)
-    argv, signals = sys.argv[1:] if argv is None else argv, []
-    def interrupted(number, frame):
-        signals.append(number)
-        signal.alarm(5)  # then again, because TensorFlow's C++ may swallow what is raised beneath it
-        raise KeyboardInterrupt
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    try:
-        run_command(argv)
-        return 0
-    except BaseException as error:
-        name, reason = getattr(error, 'filename', None), getattr(error, 'strerror', None) or error
-        cure = 'set TMPDIR to a folder to write to' if 'temporary' in str(error) else 'see to it, then --resume'
-        found = [(status, line) for kind, status, line in (
-            (UsageError, 2, f'error: {error}'), (Failure, 1, error), (ImportError, 1, f'{error}; {INSTALL}'),
-            (OSError, 1, f'{name}: '*bool(name) + f'{reason}; {cure}'),
-            (MemoryError, 1, 'not enough memory; give a smaller --batch-size or --hidden')) if isinstance(error, kind)]
-        if signals:  # whatever the interrupted code has made of it
-            folder = Path(parse(argv)['output'])
-            found = [(128 + signals[0], 'stopped; ' + (
-                f'go on with: python gan_quadratic.py --resume --output {shlex.quote(str(folder))}'
-                if (folder/'settings.json').exists() else 'nothing was saved yet'))]
-        if not found:
-            raise
-        say(f'gan_quadratic.py: {found[0][1]}', file=sys.stderr)
-        return found[0][0]
-    finally:
-        signal.alarm(0)
-        for number, handler in before.items():  # of a notebook's
-            signal.signal(number, handler or signal.SIG_DFL)
+    given = {}
+    with interruptible() as signals:
+        try:
+            given = parse(argv)
+            run_command(given)
+            return 0
+        except BaseException as error:
+            if not signals:
+                return complain(error)
+    # Whatever the interrupted code has made of it.
+    folder = given.get('output', DEFAULTS['output'])
+    line = 'nothing was saved yet'
+    if Path(folder, 'settings.json').exists():
+        line = f'go on with: python gan_quadratic.py --resume --output {shlex.quote(folder)}'
+    say(f'gan_quadratic.py: stopped; {line}', file=sys.stderr)
+    return 128 + signals[0]
 
 
 if __name__ == '__main__':
-    gc.set_threshold(100_000)  # TensorFlow's import and graphs make many objects, and nearly all of them stay
-    status = main()
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.flush()
-    os._exit(status)  # nothing of TensorFlow's need be taken down, which takes half a second, or waits for lost workers
+    # TensorFlow makes many objects, nearly all of which stay: to look through them takes half a second at the end.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    sys.exit(main())
