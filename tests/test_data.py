@@ -352,7 +352,7 @@ def heavy_tailed(n, dim):
     return 1e6*np.random.default_rng(0).standard_t(2, [n, dim]) + 1e9
 
 
-@pytest.fixture(scope='module', params=[(20, 3), (300, 40), (5000, 2)], ids=str)
+@pytest.fixture(scope='session', params=[(20, 3), (300, 40), (5000, 2)], ids=str)
 def heavy_tails(request):
     """Such rows and their transform."""
     rows = heavy_tailed(*request.param)
@@ -476,14 +476,14 @@ STEPPED = list(TABLE_COLUMNS)[2:]
 SMOOTH = list(TABLE_COLUMNS)[:2]
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def table():
     """90 rows, the columns of which are hard to write and to learn."""
     rng = np.random.default_rng(1)
     return np.stack([column(rng) for column in TABLE_COLUMNS.values()], axis=1)
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def trained(table, tmp_path_factory):
     """A short run on the table: its folder, what `train` returned, and the CSV it wrote."""
     folder = tmp_path_factory.mktemp('data')/'trained'
@@ -542,7 +542,7 @@ def test_few_rows_are_not_judged(tmp_path, rng):
     assert results['final']['energy_distance'] is None
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def wild(table, tmp_path_factory):
     """A run on the table that gets worse again, with the flags for others like it."""
     flags = dict(TINY, data=table, iterations=41, learning_rate=0.1, seed=1)

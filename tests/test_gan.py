@@ -28,7 +28,7 @@ def start_session():
     return sess
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def gan():
     """The tutorial's graph. To build one takes longer than to train in it."""
     with tf.Graph().as_default():
@@ -119,7 +119,7 @@ def test_one_discriminator_looks_at_real_and_generated(of_real, of_generated, ga
     assert_array_equal(generated, real)
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def wide_weights():
     """Initial weights by name, of networks wide enough for statistics."""
     with tf.Graph().as_default():
@@ -303,7 +303,7 @@ class BothWays:
         return np.concatenate([self.run_loop(self.sess, X, Z) for X, Z in calls])
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def tutorials_loop():
     return BothWays(50)
 
