@@ -1,4 +1,4 @@
-"""Lets the tests import the program's files from the folder above, and wastes no time."""
+"""Lets the tests import the two files of the program from the folder above, and wastes no time, as these do not."""
 import gc
 import os
 import sys
@@ -6,14 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-# More threads would wait for each other, for pytest -n 2 has a process per core.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # more would wait for each other, for there is a process per core
 gc.set_threshold(100_000)  # TensorFlow's graphs make many objects, and nearly all of them stay
-
-
-def pytest_collection_modifyitems(items):
-    """Puts the file whose tests share one run first; processes steal tests from the end."""
-    items.sort(key=lambda item: item.path.name != 'test_smoke.py')
 
 
 def pytest_sessionfinish():
