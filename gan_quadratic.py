@@ -14,7 +14,6 @@ import atexit
 import contextlib
 import csv
 import errno
-import fcntl
 import functools
 import gc
 import gzip
@@ -40,6 +39,10 @@ from statistics import NormalDist
 from typing import Any, Callable, NamedTuple, Optional
 
 INSTALL = 'install what is needed: python -m pip install -r requirements.txt'
+try:
+    import fcntl
+except ImportError:
+    sys.exit('gan_quadratic.py: needs Linux or macOS; on Windows, run it in WSL')
 try:
     import numpy as np
 except ImportError as error:
@@ -795,28 +798,36 @@ def choose_columns(chosen, names):
     return indices
 
 
-def image_shape(rows):
-    """(height, width) or (height, width, 3) of images, else None."""
-    if rows.ndim not in (3, 4) or min(rows.shape[1:3]) < 4:
+def as_images(values):
+    """Images [n, height, width] or [n, height, width, 3] of an array that holds such, perhaps with
+    the channels first, or with transparency, which is left out; None of another. Raises UsageError."""
+    if values.ndim == 4 and values.shape[1] in (1, 3, 4) and values.shape[3] not in (1, 3, 4):
+        values = np.moveaxis(values, 1, 3)
+    if values.ndim not in (3, 4) or min(values.shape[1:3]) < 4:
         return None
-    if rows.shape[3:] in ((), (1,)):
-        return rows.shape[1:3]
-    return rows.shape[1:] if rows.shape[3] == 3 else None
+    if values.ndim == 3:
+        return values
+    channels = values.shape[3]
+    if channels not in (1, 3, 4):
+        raise UsageError(f'holds images of {channels} channels; 1, 3 or 4 are allowed')
+    return values[..., 0] if channels == 1 else values[..., :3]
 
 
 def as_rows(values, chosen=None):
     """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None. values:
     [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError."""
     rows = np.asarray(values)  # of a matrix, whose products are others
-    if rows.dtype.kind == 'O':  # of a data frame's columns of several types
-        rows = rows.astype(float)
     if np.ma.is_masked(values):
         raise UsageError('holds masked values; fill or leave them out')
+    if rows.dtype.kind == 'O':
+        rows = rows.astype(float)
     if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, fill or leave out others')
-    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
-        rows = np.moveaxis(rows, 1, 3)  # channels first
-    image = image_shape(rows)
+        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, leave out others')
+    images = as_images(rows)
+    image = None
+    if images is not None:
+        rows = images
+        image = images.shape[1:]
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
     if chosen and image:
         raise UsageError('holds images, which have no columns to choose from; leave --columns out')
@@ -871,16 +882,51 @@ def load_rows(source, chosen):
     elif path:
         raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that end '
                          f'in {", ".join(TABLES + ARRAYS)}')
-    elif hasattr(source, 'columns'):  # a data frame
-        names = [*map(str, source.columns)]
+    elif (found := named_columns(source)) is not None:
+        names, columns = found
         wanted = choose_columns(chosen, names)
         chosen = None
-        values = np.asarray(source)[:, wanted]
         names = [names[k] for k in wanted]
+        values = np.column_stack([column_values(columns[k], name) for k, name in zip(wanted, names)])
     else:
         values = source
     rows, image = as_rows(values, chosen)
     return rows, names, image
+
+
+def named_columns(source):
+    """The names and the columns of a dict, a data frame, a table of pyarrow or a named series; None
+    of what has no names that are texts."""
+    if isinstance(source, dict):
+        names, columns = source.keys(), source.values()
+    elif hasattr(source, 'column_names'):  # pyarrow
+        names, columns = source.column_names, source.columns
+    elif hasattr(source, 'columns'):
+        names, columns = source.columns, np.asarray(source).T
+    else:
+        names, columns = [getattr(source, 'name', None)], [source]
+    names = list(names)
+    if not names or not all(isinstance(name, str) for name in names):
+        return None
+    names = [name.encode('utf-8', 'replace').decode() for name in names]  # half letters are not written
+    return names, list(columns)
+
+
+def column_values(column, name):
+    """The numbers of a column [n]. Raises UsageError that says what else it holds."""
+    values = np.asarray(column)
+    if values.dtype.kind in 'buif' and np.isfinite(values).all():
+        return values
+    for cell in values.ravel():
+        text = str(cell)
+        if text.lower() in ('nan', 'nat', '<na>', 'none', ''):
+            raise UsageError(f'column {name!r} has missing cells; fill them, or leave the rows or the column out')
+        try:
+            float(cell)
+        except (TypeError, ValueError):
+            raise UsageError(f'column {name!r} holds {text[:40]!r}, which is no number; write dates and categories as '
+                             'numbers, or leave the column out') from None
+    return values.astype(float)
 
 
 def one_line(error):
