@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # more would wait for each other, for there is a process per core
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+pytest.register_assert_rewrite('runs')  # as in tests: a failed assert says what came
 gc.set_threshold(100_000)  # TensorFlow's graphs make many objects, and nearly all of them stay
 
 

@@ -40,7 +40,7 @@ def interrupt():
 
 
 def one_line(capsys, *pieces):
-    """The single line on stderr, with these pieces in it; by capfd, TensorFlow's lines count too."""
+    """The single line on stderr, with these pieces; by capfd, TensorFlow's lines count too."""
     said = capsys.readouterr().err
     assert said.startswith('gan_quadratic.py: ')
     assert said.count('\n') == 1

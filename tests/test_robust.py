@@ -1,10 +1,13 @@
-"""A run is never lost: kills, interrupts, training that goes astray, full disks."""
+"""A run is never lost, and nothing ends without a word: kills, interrupts, other processes,
+training that goes astray, disks and folders."""
 import contextlib
 import os
 import resource
+import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,8 +15,25 @@ import pytest
 
 import gan_quadratic as program
 from folders import draw
-from helpers import compare, decode_everything, drawing_processes, files, fork, fork_command
-from runs import QUIET, STEPS, assert_same_numbers, at_iteration, command, interrupt, one_line
+from helpers import (
+    ROOT,
+    compare,
+    decode_everything,
+    drawing_processes,
+    files,
+    fork,
+    fork_command,
+)
+from runs import (
+    QUIET,
+    STEPS,
+    TINY,
+    assert_same_numbers,
+    at_iteration,
+    command,
+    interrupt,
+    one_line,
+)
 
 needs_proc = pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='finds processes by /proc')
 
@@ -97,12 +117,80 @@ def test_an_interrupt_that_is_swallowed_comes_again(tmp_path, monkeypatch, capsy
 
     def soon(seconds):
         asked.append(seconds)
-        signal.setitimer(signal.ITIMER_REAL, 0.01 if seconds else 0)
+        signal.setitimer(signal.ITIMER_REAL, 0.2 if seconds else 0)
     monkeypatch.setattr(signal, 'alarm', soon)
     at_iteration(monkeypatch, 30, swallowed)
     assert command(*STEPS, *QUIET, '--iterations', 100_000, '--output', tmp_path) == 130
     one_line(capsys, 'stopped', '--resume')
-    assert asked == [5, 5, 0]
+    assert asked[:2] == [5, 5]
+    assert asked[-1] == 0
+
+
+# ---------------------------------------------------------- the process, and others beside it
+
+def as_main(*words):
+    """The script as `%run`, cProfile and coverage run it. Returns 40 and its status, once back."""
+    sys.argv = ['gan_quadratic.py', *map(str, words)]
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT/'gan_quadratic.py'), run_name='__main__')
+    return 40 + end.value.code
+
+
+@pytest.mark.parametrize('words, status', [
+    (['--help'], 0), (['--hidden'], 2), ([*STEPS, *QUIET, '--iterations', 2], 0)],
+    ids=['help', 'usage', 'a run'])
+def test_the_script_comes_back_to_what_runs_it(words, status, tmp_path):
+    process = fork(as_main, *words, f'--output={tmp_path}/run', log=tmp_path/'log')
+    process.join()
+    assert process.exitcode == 40 + status, (tmp_path/'log').read_text()
+
+
+def dying(end):
+    with program.silence():
+        os.write(2, b'last words')
+        end()
+
+
+def wait_for_words(words, log):
+    """What a process has said, with these words in it, which may come after its end."""
+    until = time.monotonic() + 10
+    while words not in log.read_text() and time.monotonic() < until:
+        time.sleep(0.02)
+    return log.read_text()
+
+
+def leave():
+    os._exit(1)
+
+
+@pytest.mark.parametrize('end, status', [(os.abort, -signal.SIGABRT), (leave, 1)],
+                         ids=['abort', 'exit'])
+def test_the_last_words_of_a_process_are_seen(end, status, tmp_path):
+    """Though stderr was silenced as it died."""
+    process = fork(dying, end, log=tmp_path/'log')
+    process.join()
+    assert process.exitcode == status
+    assert 'last words' in wait_for_words('last words', tmp_path/'log')
+
+
+def test_silence_is_silent_otherwise(capfd):
+    with program.silence():
+        os.write(2, b'TensorFlow says this and that')
+    assert capfd.readouterr().err == ''
+
+
+def with_xla_flags(flags, *words):
+    os.environ['XLA_FLAGS'] = flags
+    return command(*words)
+
+
+def test_an_unknown_flag_of_xla_is_told(tmp_path):
+    """XLA aborts the process, just when stderr is silenced."""
+    words = '--iterations', 3, '--hidden', 4, *QUIET, '--output', tmp_path/'run'
+    process = fork(with_xla_flags, '--xla_gpu_something=false', *words, log=tmp_path/'log')
+    process.join()
+    assert process.exitcode != 0
+    assert 'xla_gpu_something' in wait_for_words('xla_gpu_something', tmp_path/'log')
 
 
 def without_listeners(folder):
@@ -114,11 +202,51 @@ def without_listeners(folder):
     return command(*STEPS, *QUIET, '--print-every', 1, '--output', folder)
 
 
-def test_nobody_listens(tmp_path):
-    process = fork(without_listeners, tmp_path/'run', log=tmp_path/'log')
+def train_without_stderr(folder):
+    os.close(2)
+    program.train(**TINY, output=folder)
+
+
+@pytest.mark.parametrize('run', [without_listeners, train_without_stderr],
+                         ids=['command', 'train'])
+def test_nobody_listens(run, tmp_path):
+    process = fork(run, tmp_path/'run', log=tmp_path/'log')
     process.join()
     assert process.exitcode == 0
     assert (tmp_path/'run'/'summary.json').exists()
+    assert decode_everything(tmp_path/'run') == []
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """A process that is forked while a run trains, as a pool's are: a list of its id."""
+    started = []
+
+    def start():
+        started.append(os.fork())
+        if started[0] == 0:
+            time.sleep(30)
+            os._exit(0)
+    at_iteration(monkeypatch, 10, start)
+    yield started
+    os.kill(started[0], signal.SIGKILL)
+    os.waitpid(started[0], 0)
+
+
+def test_a_forked_process_holds_neither_pictures_nor_lock(worker, tmp_path):
+    folder = tmp_path/'run'
+    assert command(*STEPS, '--iterations', 21, '--output', folder) == 0
+    assert os.waitpid(worker[0], os.WNOHANG) == (0, 0), 'it waited for the process to end'
+    assert (folder/'index.html').exists()
+    assert command('--sample', 5, '--output', folder) == 0
+
+
+def test_a_folder_that_is_named_like_a_flag(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command(*STEPS, '--iterations', 2, '--output=-x') == 0
+    assert capsys.readouterr().err == ''
+    assert (tmp_path/'-x'/'iterations'/'iteration_000000.png').exists()
+    assert (tmp_path/'-x'/'index.html').exists()
 
 
 # ---------------------------------------------------------------------- training that goes astray
@@ -146,7 +274,7 @@ def test_not_finite_leaves_what_was_good(done, monkeypatch, capsys):
     assert decode_everything(done) == []
     after = files(done)
     changed = {name for name in before if after.get(name) != before[name]}
-    assert changed == {'settings.json', 'summary.json', 'tensorboard/events.out.tfevents'}
+    assert changed == {'settings.json', 'tensorboard/events.out.tfevents'}
 
 
 # ------------------------------------------------------------------------------------------ disks
@@ -164,8 +292,8 @@ def files_of_at_most(size):
 
 
 @pytest.mark.parametrize('size, file', [
-    (100, 'settings.json'), (800, 'snapshots'), (230_000, 'generated_samples.csv')],
-    ids=['at the start', 'a snapshot', 'the samples'])
+    (100, 'settings.json'), (800, 'checkpoint.npz'), (50_000, 'snapshots/data.npz'),
+    (230_000, 'generated_samples.csv')], ids=['settings', 'checkpoint', 'data', 'samples'])
 def test_no_space_left(size, file, finished, tmp_path, capsys):
     """One line, whole files, and to be gone on with."""
     folder = tmp_path/'run'
@@ -228,9 +356,40 @@ def test_without_permission(half, capsys):
     assert files(half) == before
 
 
-def test_a_folder_that_vanishes(tmp_path, monkeypatch, capfd):
+def vanish(folder, moved):
+    shutil.rmtree(folder)
+
+
+def move(folder, moved):
+    folder.rename(moved)
+
+
+def recreate(folder, moved):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize('change', [vanish, move, recreate])
+def test_a_folder_that_is_no_longer_there(change, tmp_path, monkeypatch, capfd):
     folder = tmp_path/'run'
-    at_iteration(monkeypatch, 10, lambda: shutil.rmtree(folder))
-    monkeypatch.setattr(program, 'CHECKPOINT_EVERY', 0)
+    at_iteration(monkeypatch, 10, lambda: change(folder, tmp_path/'moved'))
     assert command(*STEPS, *QUIET, '--output', folder) == 1
-    one_line(capfd, folder)
+    one_line(capfd, folder, 'was removed or moved')
+    assert not folder.exists() or files(folder) == {}
+
+
+@pytest.mark.parametrize('change', [vanish, move])
+def test_a_folder_where_another_run_is_by_now(change, finished, tmp_path, monkeypatch, capsys):
+    """It gets no file of this one's; this one, if it still is, can go on."""
+    folder = tmp_path/'run'
+
+    def replace():
+        change(folder, tmp_path/'moved')
+        shutil.copytree(finished, folder)
+    with monkeypatch.context() as patch:
+        at_iteration(patch, 10, replace)
+        assert command(*STEPS, *QUIET, '--seed', 1, '--output', folder) == 1
+    one_line(capsys, folder, 'was removed or moved')
+    assert files(folder) == files(finished)
+    if change is move:
+        assert command('--resume', '--output', tmp_path/'moved') == 0

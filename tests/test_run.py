@@ -18,13 +18,13 @@ from folders import draw
 from gan_quadratic import DISTRIBUTIONS, train
 from helpers import ROOT, SAME
 from plotting import FRAMES, numbered
-from runs import TINY, assert_events, assert_saved_model, measured
+from runs import TINY, assert_events, assert_saved_model, command, measured, one_line
 
 COLUMNS = [
     'Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
-    'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Curve Residual',
-    'Coverage', 'Feature Mixing', 'Centroid Distance Before', 'Centroid Distance After',
-    'Moved Toward', 'Largest Real Move']
+    'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance',
+    'Neighbours Samples', 'Neighbours Real', 'Feature Distance', 'Centroid Distance Before',
+    'Centroid Distance After', 'Moved Toward', 'Largest Real Move']
 CLAIMS = ['losses_settle', 'samples_follow', 'real_features_stay', 'centroid_moves_toward',
           'features_mix']
 
@@ -209,6 +209,99 @@ def test_a_call_is_short_from_the_first_on(tmp_path, monkeypatch):
     assert len(lengths) < 10
 
 
+# ------------------------------------------------------------------------ the user's own rows
+
+@pytest.fixture(scope='module')
+def table():
+    """Rows of one decimal, of three, and whole."""
+    rng = np.random.default_rng(0)
+    columns = [20 + rng.normal(size=60).round(1), rng.random(60).round(3), rng.integers(0, 99, 60)]
+    return np.stack(columns, axis=1)
+
+
+@pytest.fixture(scope='module', params=['quantile', 'standard'])
+def of_a_table(request, table, tmp_path_factory):
+    """The folder of a run on it, and what `train` returned."""
+    folder = tmp_path_factory.mktemp('table')
+    return folder, train(data=table, normalize=request.param, output=folder, **TINY)
+
+
+@pytest.mark.parametrize('column, decimals', [(0, 1), (1, 3), (2, 0)])
+def test_samples_have_the_decimals_of_their_column(column, decimals, of_a_table):
+    samples = of_a_table[1]['samples'][:, column]
+    np.testing.assert_array_equal(samples, samples.round(decimals))
+    assert len(np.unique(samples)) > 20
+
+
+def test_they_are_written_with_these(of_a_table):
+    lines = (of_a_table[0]/'generated_samples.csv').read_text().splitlines()
+    odd = [line for line in lines[1:] if not re.fullmatch(r'-?\d+\.\d,-?\d+\.\d{3},-?\d+', line)]
+    assert odd == []
+
+
+@pytest.mark.parametrize('snapshot_every', [1000, 20], ids=['no snapshot', 'not its best'])
+def test_the_end_of_training_can_be_the_best(snapshot_every, table, tmp_path):
+    """Though no snapshot falls on it."""
+    results = train(data=table, keep='best', iterations=30, snapshot_every=snapshot_every,
+                    hidden=[8], learning_rate=0.01, penalty=0., step_by_step=True,
+                    pictures='none', output=tmp_path)
+    assert results['delivered_iteration'] == 29
+
+
+def test_a_generator_that_was_never_trained_is_told(tmp_path, capsys):
+    train(**dict(TINY, iterations=1), output=tmp_path)
+    assert re.search(r'generator of iteration 0, which is hardly trained', capsys.readouterr().out)
+
+
+# ------------------------------------------------------------------------- large networks and data
+
+@pytest.mark.parametrize('hidden, dim', [([16], 2), ([1024], 2), ([16], 784)],
+                         ids=['small', 'wide', 'images'])
+def test_no_session_may_use_what_xla_cannot_compile(hidden, dim):
+    """As Grappler does to save memory where batches are large."""
+    options = program.session_config(hidden, dim).graph_options.rewrite_options
+    assert options.memory_optimization == options.NO_MEM_OPT
+
+
+STORY = """Graph execution error:
+
+Detected at node 'StatefulPartitionedCall' defined at (most recent call last):
+<stack traces unavailable>
+Node: 'StatefulPartitionedCall'
+Detected unsupported operations when trying to compile graph: TemporaryVariable (No OpKernel)
+The op is created at:
+	in somebody's function"""
+
+
+def test_the_cause_that_tensorflow_tells_is_printed(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise program.tf.errors.InvalidArgumentError(None, None, STORY)
+    monkeypatch.setattr(program.Run, 'train', fail)
+    words = '--iterations', 3, '--hidden', 4, '--step-by-step', '--pictures', 'none'
+    assert command(*words, '--output', tmp_path/'run') == 1
+    one_line(capsys, 'TensorFlow: ', 'TemporaryVariable')
+
+
+def test_a_large_batch_takes_no_longer_to_measure():
+    features = np.random.default_rng(0).normal(size=[3, 2, 100_000, 2]).astype(np.float32)
+    losses = np.ones([10, 2])
+    began = time.process_time()
+    row = program.metrics_row(10, losses, (0.5, 0.5), features, (0.1, 0.5, 0.5))
+    assert time.process_time() - began < 3
+    assert row['Feature Distance'] < 0.01
+
+
+def test_wide_samples_are_made_and_written_in_blocks(tmp_path, monkeypatch):
+    """Of at most some MB, however many columns there are."""
+    sizes = []
+    monkeypatch.setattr(np, 'savetxt', lambda file, rows, *form: sizes.append(rows.nbytes))
+    monkeypatch.setattr(program, 'FINAL_ROWS', 2000)
+    rows = np.random.default_rng(0).normal(size=[30, 5000])
+    train(data=rows, normalize=False, output=tmp_path, **dict(TINY, iterations=1))
+    assert sum(sizes) == 2000*5000*8
+    assert max(sizes) <= 32e6
+
+
 # ------------------------------------------------------------------------------ the distributions
 
 def draw_rows(name):
@@ -245,10 +338,18 @@ def test_eight_gaussians():
         np.testing.assert_allclose(its_own.std(axis=0), 0.05, rtol=0.08)
 
 
-@pytest.mark.parametrize('name', [name for name, each in DISTRIBUTIONS.items() if each.curve])
+CURVES = dict(
+    quadratic=lambda x: 10 + x**2,
+    cubic=lambda x: x**3,
+    quartic=lambda x: x**4,
+    sine=lambda x: 10*np.sin(x/10),
+    cosine=lambda x: 10*np.cos(x/10))
+
+
+@pytest.mark.parametrize('name', CURVES)
 def test_points_lie_on_their_curve(name):
     x, y = draw_rows(name).T
-    np.testing.assert_allclose(y, DISTRIBUTIONS[name].curve(x))
+    np.testing.assert_allclose(y, CURVES[name](x))
 
 
 @pytest.mark.parametrize('name', [name for name in DISTRIBUTIONS if name != 'quadratic'])
