@@ -239,12 +239,12 @@ def test_they_are_written_with_these(of_a_table):
     assert odd == []
 
 
-@pytest.mark.parametrize('snapshot_every', [1000, 20], ids=['no snapshot', 'not its best'])
-def test_the_end_of_training_can_be_the_best(snapshot_every, table, tmp_path):
-    """Though no snapshot falls on it."""
-    results = train(data=table, keep='best', iterations=30, snapshot_every=snapshot_every,
-                    hidden=[8], learning_rate=0.01, penalty=0., step_by_step=True,
-                    pictures='none', output=tmp_path)
+def test_the_end_of_training_can_be_the_best(tmp_path):
+    """Though no snapshot falls on it: G comes nearer all the time, to rows that lie far away."""
+    rows = 3 + np.random.default_rng(0).random([60, 2])
+    results = train(data=rows, normalize=False, keep='best', iterations=30,
+                    snapshot_every=20, hidden=[8], learning_rate=0.03, penalty=0.,
+                    step_by_step=True, pictures='none', output=tmp_path)
     assert results['delivered_iteration'] == 29
 
 
@@ -302,9 +302,9 @@ def test_wide_samples_are_made_and_written_in_blocks(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(np, 'savetxt', lambda file, rows, *form: sizes.append(rows.nbytes))
     monkeypatch.setattr(program, 'FINAL_ROWS', 2000)
-    rows = np.random.default_rng(0).normal(size=[30, 5000])
-    train(data=rows, normalize=False, output=tmp_path, **dict(TINY, iterations=1))
-    assert sum(sizes) == 2000*5000*8
+    images = np.random.default_rng(0).random([30, 70, 70])
+    train(data=images, output=tmp_path, **dict(TINY, iterations=1))
+    assert sum(sizes) == 2000*70*70*8
     assert max(sizes) <= 32e6
 
 

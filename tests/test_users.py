@@ -121,7 +121,7 @@ MISSING = {
     'tensorflow': ('gan_quadratic.py', "No module named 'tensorflow'; install what is needed"),
     'numpy': ('gan_quadratic.py', "No module named 'numpy'; install what is needed"),
     'matplotlib': ('plotting.py', "No module named 'matplotlib'; install what is needed"),
-    'fcntl': ('gan_quadratic.py', 'Linux or macOS; on Windows, WSL')}
+    'fcntl': ('gan_quadratic.py', 'needs Linux or macOS; on Windows')}
 
 
 @pytest.mark.parametrize('module', MISSING)
@@ -208,15 +208,15 @@ def test_an_error_that_names_no_file(error, words, monkeypatch, capsys):
 
 class Frame:
     """Stands for a data frame, whose columns are of several types."""
-    columns = ('-log10p', 'b', 7)
+    columns = ('-log10p', 'b', 'flag')
 
     def __array__(self, dtype=None, copy=None):
         return np.array([[1, 2.5, True], [3, 4.5, False]]*30, object)
 
 
 @pytest.mark.parametrize('data, columns, names', [
-    (Frame(), None, ['-log10p', 'b', '7']),
-    (Frame(), ['-log10p', '7'], ['-log10p', '7']),
+    (Frame(), None, ['-log10p', 'b', 'flag']),
+    (Frame(), ['-log10p', '3'], ['-log10p', 'flag']),
     ([[1, 2], [3, 4]]*30, None, None),
     ([(1.5,), (2,)]*30, ['1'], None)], ids=['frame', 'columns', 'lists', 'tuples'])
 def test_what_numpy_makes_an_array_of(data, columns, names):
@@ -227,10 +227,10 @@ def test_what_numpy_makes_an_array_of(data, columns, names):
 
 
 def test_columns_are_chosen_by_train(tmp_path):
-    results = train(data=Frame(), columns=['-log10p', '7'], output=str(tmp_path), **TINY)
+    results = train(data=Frame(), columns=['-log10p', 'flag'], output=str(tmp_path), **TINY)
     assert results['samples'].shape == (10_000, 2)
     header = (tmp_path/'generated_samples.csv').read_text().split('\n')[0]
-    assert header == '-log10p,7'
+    assert header == '-log10p,flag'
 
 
 @pytest.mark.parametrize('data, words', [
