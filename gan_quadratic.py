@@ -14,7 +14,6 @@ import atexit
 import contextlib
 import csv
 import errno
-import fcntl
 import functools
 import gc
 import gzip
@@ -40,6 +39,10 @@ from statistics import NormalDist
 from typing import Any, Callable, NamedTuple, Optional
 
 INSTALL = 'install what is needed: python -m pip install -r requirements.txt'
+try:
+    import fcntl
+except ImportError:
+    sys.exit('gan_quadratic.py: needs Linux or macOS; on Windows, run it in WSL')
 try:
     import numpy as np
 except ImportError as error:
@@ -509,8 +512,8 @@ def energy_distance_to(real, spread=None, unpaired=False):
 def neighbour_shares(samples, real, spread=None):
     """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d],
     and of as many real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if
-    alike, 1 if apart, 0 if copied. Where others are equally near, the mean of a random choice among
-    them counts. Coordinates are divided as in `energy_distance_to`."""
+    alike, 1 if apart, 0 if copied. Of equal rows, the mean of a random choice among them counts.
+    Coordinates are divided as in `energy_distance_to`."""
     n = min(len(samples), len(real), 1000)
     spread = deviations(real) if spread is None else spread
     both = standardised(np.concatenate([samples[:n], real[:n]]), real.mean(axis=0), spread)
@@ -795,28 +798,36 @@ def choose_columns(chosen, names):
     return indices
 
 
-def image_shape(rows):
-    """(height, width) or (height, width, 3) of images, else None."""
-    if rows.ndim not in (3, 4) or min(rows.shape[1:3]) < 4:
+def as_images(values):
+    """Images [n, height, width] or [n, height, width, 3] of an array that holds such, perhaps with
+    the channels first, or with transparency, which is left out; None of another. Raises UsageError."""
+    if values.ndim == 4 and values.shape[1] in (1, 3, 4) and values.shape[3] not in (1, 3, 4):
+        values = np.moveaxis(values, 1, 3)
+    if values.ndim not in (3, 4) or min(values.shape[1:3]) < 4:
         return None
-    if rows.shape[3:] in ((), (1,)):
-        return rows.shape[1:3]
-    return rows.shape[1:] if rows.shape[3] == 3 else None
+    if values.ndim == 3:
+        return values
+    channels = values.shape[3]
+    if channels not in (1, 3, 4):
+        raise UsageError(f'holds images of {channels} channels; 1, 3 or 4 are allowed')
+    return values[..., 0] if channels == 1 else values[..., :3]
 
 
 def as_rows(values, chosen=None):
     """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None. values:
     [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError."""
     rows = np.asarray(values)  # of a matrix, whose products are others
-    if rows.dtype.kind == 'O':  # of a data frame's columns of several types
-        rows = rows.astype(float)
     if np.ma.is_masked(values):
         raise UsageError('holds masked values; fill or leave them out')
+    if rows.dtype.kind == 'O':
+        rows = rows.astype(float)
     if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, fill or leave out others')
-    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
-        rows = np.moveaxis(rows, 1, 3)  # channels first
-    image = image_shape(rows)
+        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, leave out others')
+    images = as_images(rows)
+    image = None
+    if images is not None:
+        rows = images
+        image = images.shape[1:]
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
     if chosen and image:
         raise UsageError('holds images, which have no columns to choose from; leave --columns out')
@@ -871,16 +882,51 @@ def load_rows(source, chosen):
     elif path:
         raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that end '
                          f'in {", ".join(TABLES + ARRAYS)}')
-    elif hasattr(source, 'columns'):  # a data frame
-        names = [*map(str, source.columns)]
+    elif (found := named_columns(source)) is not None:
+        names, columns = found
         wanted = choose_columns(chosen, names)
         chosen = None
-        values = np.asarray(source)[:, wanted]
         names = [names[k] for k in wanted]
+        values = np.column_stack([column_values(columns[k], name) for k, name in zip(wanted, names)])
     else:
         values = source
     rows, image = as_rows(values, chosen)
     return rows, names, image
+
+
+def named_columns(source):
+    """The names and the columns of a dict, a data frame, a table of pyarrow or a named series; None
+    of what has no names that are texts."""
+    if isinstance(source, dict):
+        names, columns = source.keys(), source.values()
+    elif hasattr(source, 'column_names'):  # pyarrow
+        names, columns = source.column_names, source.columns
+    elif hasattr(source, 'columns'):
+        names, columns = source.columns, np.asarray(source).T
+    else:
+        names, columns = [getattr(source, 'name', None)], [source]
+    names = list(names)
+    if not names or not all(isinstance(name, str) for name in names):
+        return None
+    names = [name.encode('utf-8', 'replace').decode() for name in names]  # half letters are not written
+    return names, list(columns)
+
+
+def column_values(column, name):
+    """The numbers of a column [n]. Raises UsageError that says what else it holds."""
+    values = np.asarray(column)
+    if values.dtype.kind in 'buif' and np.isfinite(values).all():
+        return values
+    for cell in values.ravel():
+        text = str(cell)
+        if text.lower() in ('nan', 'nat', '<na>', 'none', ''):
+            raise UsageError(f'column {name!r} has missing cells; fill them, or leave the rows or the column out')
+        try:
+            float(cell)
+        except (TypeError, ValueError):
+            raise UsageError(f'column {name!r} holds {text[:40]!r}, which is no number; write dates and categories as '
+                             'numbers, or leave the column out') from None
+    return values.astype(float)
 
 
 def one_line(error):
@@ -990,8 +1036,9 @@ def normal_inputs(rows):
     for column, values in zip(scores.T, rows.T):
         column[np.lexsort((rng.random(n_rows), values))] = in_order
     some = scores[:FINAL_ROWS].astype(float)
-    nearest = [np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:1000], some)]
-    to_nearest = float(np.median(np.concatenate(nearest)))/math.sqrt(dim)
+    nearest = [np.partition(squares, 1, axis=1)[:, 1]  # the first is the row itself
+               for _, _, squares in squared_distances(some[:1000], some)]
+    to_nearest = math.sqrt(max(0, np.median(np.concatenate(nearest)))/dim)
     s = np.float32(min(1, math.sqrt(5*dim/n_rows), to_nearest))
 
     def inputs(n, rng):
@@ -1393,16 +1440,19 @@ class Snapshots:
         low = data.low - margin
         high = data.high + margin
         plane = np.empty([0, len(data.names)])
+        sheet = np.empty([0, min(noise_dim, 2)])
         self.grid = np.empty([0, noise_dim])
         if len(data.names) == 2:
             plane = lattice(*np.linspace(low, high, 64).T)
-            grid = lattice(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2))
-            further = noise_dim - grid.shape[1]
-            self.grid = np.pad(grid, [(0, 0), (0, further)])  # at 0 in further dimensions
+            n_sheets, side = (1, 33) if noise_dim <= 2 else (8, 17)
+            sheet = lattice(*[np.linspace(-1, 1, side)]*min(noise_dim, 2))
+            further = sample_Z(n_sheets, noise_dim - sheet.shape[1], np.random.default_rng(0))
+            self.grid = np.column_stack([np.tile(sheet, [n_sheets, 1]),
+                                         np.repeat(further, len(sheet), axis=0)])
         self.X_and_plane = data.transform.to_networks(np.concatenate([self.X, plane]))
         self.picture_data = dict(
             training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
-            image=data.image or [], noise=self.grid[:, :2], **self.baselines)
+            image=data.image or [], noise=sheet, **self.baselines)
         if data.own and not data.image:
             self.picture_data['rows'] = all_real_rows(data)
 
@@ -1412,13 +1462,19 @@ class Snapshots:
         sess, gan = networks.sess, networks.gan
         d_steps, g_steps = networks.steps
 
-        def features():
-            return sess.run([gan.r_rep, gan.g_rep], feed_dict={gan.X: X_batch, gan.Z: Z_batch})
-        before_d = features()
+        kernel, bias = tf.trainable_variables('GAN/Discriminator')[-2:]  # of the last layer
+
+        def look():
+            """Features of real and of generated samples, and the last layer: D(x) = sigmoid of
+            feature 1, feature 2 and 1 times these three."""
+            *features, k, b = sess.run([gan.r_rep, gan.g_rep, kernel, bias],
+                                       feed_dict={gan.X: X_batch, gan.Z: Z_batch})
+            return features, [*k[:, 0], *b]
+        before_d, boundary_before = look()
         dloss = update_discriminator(sess, gan, X_batch, Z_batch, d_steps)
-        before_g = features()
+        before_g, boundary_after = look()
         gloss = update_generator(sess, gan, Z_batch, g_steps)
-        after_g = features()
+        after_g, _ = look()
 
         n_shown = len(self.picture_data['real'])
         Z_shown = np.concatenate([Z_batch, self.Z])[:n_shown]
@@ -1431,6 +1487,7 @@ class Snapshots:
         n = len(self.X)
         arrays = dict(generated=generated.astype(np.float32),
                       features=np.array([before_d, before_g, after_g]),
+                      boundary=np.array([boundary_before, boundary_after]),
                       decision=r_D[n:].astype(np.float32),
                       mapping=samples[MEASURED_ROWS:].astype(np.float32))
         mean_D = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
@@ -1854,7 +1911,9 @@ def tell(drawing, byte):
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
 MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
-TO_FINISH = 'saved_model/saved_model.pb', 'generated_samples.csv', 'snapshots/data.npz'
+TO_FINISH = (  # what --resume writes anew where it is missing
+    'saved_model/saved_model.pb', 'saved_model/variables/variables.index', 'generated_samples.csv',
+    'saved_model/variables/variables.data-00000-of-00001', 'snapshots/data.npz')
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
@@ -2049,8 +2108,8 @@ def sample_run(folder, given):
         if not summary:
             raise Failure(f'{folder} holds no trained generator yet; train on with --resume, or finish it as it is: '
                           f'--resume --iterations {trained_iterations(folder)}')
-        for name in 'saved_model/saved_model.pb', 'snapshots/data.npz':
-            if not (folder/name).exists():
+        for name in TO_FINISH:
+            if not (folder/name).exists() and name != 'generated_samples.csv':
                 raise Failure(f'{folder/name} is missing; --resume writes it anew')
         with reading(folder/'saved_model'):
             try:
