@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+
 from helpers import gan_quadratic as program
 from helpers import print_command, print_table
 
@@ -99,6 +100,14 @@ def words(flags):
         else:
             found += [flag, str(value)]
     return found
+
+
+def program_flags(arguments):
+    """Words of the command line as `train` takes them."""
+    flags = program.parse(arguments)
+    if '--no-normalize' in arguments:
+        flags['normalize'] = False
+    return flags
 
 
 @contextlib.contextmanager
@@ -349,9 +358,7 @@ def main():
     parser.add_argument('--seeds', type=int, metavar='N', help=f'of each kind (default: {SEEDS})')
     parser.add_argument('--scheduler', metavar='ADDRESS', help="of Dask, or 'local'")
     arguments, further = parser.parse_known_args()
-    flags = program.parse(further)
-    if flags.get('normalize', ...) is None:  # what --no-normalize is to `parse`
-        flags['normalize'] = False
+    flags = program_flags(further)
     print_command()
     seeds = arguments.seeds or SEEDS[arguments.study]
     with mapping(arguments.scheduler) as map_runs:

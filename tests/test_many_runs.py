@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from helpers import FORKS, SAME
 from helpers import gan_quadratic as program
 
