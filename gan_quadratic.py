@@ -53,15 +53,23 @@ XLA_FLAGS = '--xla_backend_optimization_level=2'
 SILENCE = threading.Lock()  # stderr and the environment belong to all threads
 
 
+# A process that holds back what it reads, and tells it if the writing process dies.
+HOLD_BACK = ['sh', '-c', 'words=$(cat); printf "%s\\n" "$words" >&2']
+
+
 @contextlib.contextmanager
 def silence():
-    """Discards what goes to stderr: what TensorFlow says as it is imported, and version 2.16 as XLA first compiles."""
-    with SILENCE, open(os.devnull, 'wb') as nowhere, open(os.dup(2), 'wb') as stderr:
-        os.dup2(nowhere.fileno(), 2)
+    """Discards what goes to stderr, unless this process dies meanwhile: what TensorFlow says as it
+    is imported, and version 2.16 as XLA first compiles."""
+    with SILENCE, subprocess.Popen(HOLD_BACK, stdin=subprocess.PIPE) as holder:
+        stderr = os.dup(2)
+        os.dup2(holder.stdin.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(stderr.fileno(), 2)
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            holder.kill()
 
 
 class LateTensorFlow:
@@ -160,13 +168,12 @@ class Distribution(NamedTuple):
     """What draws rows (n, scale, rng) -> [n, dim], the same however many at a time, and flags that suit them."""
     sample: Callable
     flags: dict = SHAPED
-    curve: Optional[Callable] = None  # y of x, if they are points of a graph
-    scaled: bool = False              # does --scale mean something to it?
+    scaled: bool = False  # does --scale mean something to it?
 
 
 def graph_of(curve, flags=SHAPED):
     """The distribution of points (x, curve(x))."""
-    return Distribution(functools.partial(sample_data, curve=curve), flags, curve, scaled=True)
+    return Distribution(functools.partial(sample_data, curve=curve), flags, scaled=True)
 
 
 DISTRIBUTIONS = {
@@ -427,95 +434,128 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
 
 # --------------------------------------------------------------------------------------------------- measures
 
-def or_one(spread):
-    """The deviations of columns to divide by: 1 in place of the 0 of a constant one."""
-    return np.where(spread > 0, spread, 1)
+def deviations(rows):
+    """The standard deviation of each column of [n, dim]; 1 where all values are the same, of which
+    rounding may make another than 0."""
+    spread = rows.std(axis=0)
+    varies = rows.max(axis=0) > rows.min(axis=0)
+    return np.where(varies & (spread > 0), spread, 1)
 
 
-def distances(a, b):
-    """The Euclidean distances of rows of a [n, d] to all rows of b [m, d], in blocks of rows that stay in the cache."""
-    # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting, some digits worse
+def standardised(rows, centre, spread):
+    """(rows - centre)/spread, [n, dim]; beyond 1e15 deviations all is equally far, so that squares
+    stay within single precision."""
+    return np.clip((rows - centre)/spread, -1e15, 1e15)
+
+
+def squared_distances(a, b, upper=False):
+    """The squared distances of rows of a [n, d] to rows of b [m, d], in blocks that stay in the
+    cache: (slice of a, slice of b, block) each. upper: to none of the rows before."""
+    # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting.
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones(len(a), a.dtype)])
     right = np.column_stack([np.ones(len(b), b.dtype), b, np.sum(b**2, axis=1)])
-    blocks = math.ceil(len(a)*len(b)/50_000)
-    for rows in np.array_split(left, blocks):
-        squares = rows @ right.T
-        yield np.sqrt(np.maximum(0, squares))  # by rounding, a square may be just below 0
+    step = max(1, 50_000//len(b))
+    for first in range(0, len(a), step):
+        rows = slice(first, min(first + step, len(a)))
+        columns = slice(first if upper else 0, len(b))
+        yield rows, columns, left[rows] @ right[columns].T
 
 
-def mean_distance(a, b, unpaired=False):
-    """The mean distance over all pairs of rows of a [n, d] and b [m, d]; unpaired: of a with itself, but no row."""
-    total = sum(block.sum(dtype=float) for block in distances(a, b))
-    return total/(len(a)*(len(b) - unpaired))
+def mean_distances(a, b):
+    """The mean distance of each row of a [n, d] to those of b [m, d], and the other way round: [n]
+    and [m]."""
+    of_a = np.zeros(len(a))
+    of_b = np.zeros(len(b))
+    for rows, columns, squares in squared_distances(a, b):
+        block = np.sqrt(np.maximum(0, squares))  # by rounding, a square may be just below 0
+        of_a[rows] += block.sum(axis=1)
+        of_b[columns] += block.sum(axis=0)
+    return of_a/len(b), of_b/len(a)
+
+
+def mean_distances_within(a, unpaired=False):
+    """The mean distance of each row of a [n, d] to all rows, unpaired: to all others. [n]"""
+    sums = np.zeros(len(a))
+    for rows, columns, squares in squared_distances(a, a, upper=True):
+        block = np.sqrt(np.maximum(0, squares))
+        n = len(block)
+        sums[rows] += block.sum(axis=1)
+        sums[rows.stop:] += block[:, n:].sum(axis=0)
+    return sums/(len(a) - unpaired)
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
-    """The function samples [n, d] -> energy distance (Szekely and Rizzo 2013) to these real [m, d], coordinates divided
-    by `spread`, by default the real ones' deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
+    """The function samples [n, d] -> their energy distance (Szekely and Rizzo 2013) to these real
+    [m, d], and its standard error. Coordinates are divided by `spread`, by default the real ones'
+    deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
     centre = real.mean(axis=0)
-    spread = or_one(real.std(axis=0) if spread is None else spread)
+    spread = deviations(real) if spread is None else spread
+    b = standardised(real, centre, spread).astype(np.float32)
+    real_to_real = mean_distances_within(b, unpaired)
 
-    # beyond 1e15 deviations all is equally far: squares stay within single precision
-    def standardised(points):
-        return np.clip((points - centre)/spread, -1e15, 1e15).astype(np.float32)
-
-    b = standardised(real)
-    within_real = mean_distance(b, b, unpaired)
-
-    def distance(generated):
-        a = standardised(generated)
-        return float(2*mean_distance(a, b) - mean_distance(a, a, unpaired) - within_real)
+    def distance(samples):
+        a = standardised(samples, centre, spread).astype(np.float32)
+        to_real, from_real = mean_distances(a, b)
+        to_samples = mean_distances_within(a, unpaired)
+        value = 2*to_real.mean() - to_samples.mean() - real_to_real.mean()
+        # What each row adds to it varies so much from row to row.
+        of_samples = 2*(to_real - to_samples)
+        of_real = 2*(from_real - real_to_real)
+        error = math.sqrt(of_samples.var()/len(a) + of_real.var()/len(b))
+        return float(value), error
     return distance
 
 
-def neighbour_shares(samples, real):
-    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d], and of as many
-    real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if alike, 1 if apart, 0 if copied."""
+def neighbour_shares(samples, real, spread=None):
+    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d],
+    and of as many real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if
+    alike, 1 if apart, 0 if copied. Where others are equally near, the mean of a random choice among
+    them counts. Coordinates are divided as in `energy_distance_to`."""
     n = min(len(samples), len(real), 1000)
-    order = np.random.default_rng(0).permutation(2*n)  # which breaks ties at random
-    both = np.concatenate([samples[:n], real[:n]])[order]
-    is_sample = order < n
-    apart = np.concatenate([*distances(both, both)])
-    np.fill_diagonal(apart, np.inf)
-    same_kind = is_sample[apart.argmin(axis=1)] == is_sample
-    return float(same_kind[is_sample].mean()), float(same_kind[~is_sample].mean())
+    spread = deviations(real) if spread is None else spread
+    both = standardised(np.concatenate([samples[:n], real[:n]]), real.mean(axis=0), spread)
+    points, point, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
+    point = point.ravel()
+    nearest = np.arange(len(points))  # of a point with several rows, the point itself
+    for rows, _, squares in squared_distances(points, points):
+        each = np.arange(len(squares))
+        squares[each, rows.start + each] = np.inf
+        alone = counts[rows] == 1
+        nearest[rows][alone] = squares.argmin(axis=1)[alone]
+
+    def of_own_kind(points_of_kind):
+        of_kind = np.bincount(points_of_kind, minlength=len(points))
+        near = nearest[points_of_kind]
+        itself = near == points_of_kind  # a row is no neighbour of its own
+        return float(np.mean((of_kind[near] - itself)/(counts[near] - itself)))
+    return of_own_kind(point[:n]), of_own_kind(point[n:])
 
 
-def sample_measures(samples, data, distance):
-    """Of samples [n, dim], None if undefined: energy distance; of a curve the median |y - curve(x)| and coverage, the
-    share of 20 x bins with at least a quarter of their fair share; with rows kept back `neighbour_shares`."""
-    measured = dict(energy_distance=None, curve_residual=None, coverage=None)
-    if distance:
-        measured['energy_distance'] = distance(samples)
-    if data.curve:
-        x, y = samples.T
-        counts, _ = np.histogram(x, 20, (data.low[0], data.high[0]))
-        fair_share = len(x)/20
-        measured['curve_residual'] = float(np.median(np.abs(y - data.curve(x))))
-        measured['coverage'] = float(np.mean(counts >= fair_share/4))
-    if data.held_out is not None:
-        precision = np.float32 if data.image else float
-        spread = 1 if data.image else or_one(data.rows.std(axis=0))
-        scaled = [((rows[:1000] - data.low)/spread).astype(precision)
-                  for rows in (samples, data.held_out)]
-        of_samples, of_real = neighbour_shares(*scaled)
-        measured.update(neighbours_samples=of_samples, neighbours_real=of_real)
-    return measured
+def measures_of(samples, real, data):
+    """Samples [n, dim] against real rows [m, dim], by name: the energy distance, NaN of images, of
+    which it would say little, the shares of neighbours, and the standard errors of both."""
+    distance = error = math.nan
+    if not data.image:
+        distance, error = energy_distance_to(real, data.spread, unpaired=data.own)(samples)
+    of_samples, of_real = neighbour_shares(samples, real, data.spread)
+    compared = min(len(samples), len(real), 1000)
+    return dict(energy_distance=distance, energy_distance_error=error, neighbours_samples=of_samples,
+                neighbours_real=of_real, neighbours_error=0.5/math.sqrt(compared))
 
 
-def judged_by(measured):
-    """The measure by which samples are judged, name and value: the energy distance, of images the larger share of
-    neighbours; NaN where there is neither."""
-    if measured['energy_distance'] is None and 'neighbours_real' in measured:
-        share = max(measured['neighbours_samples'], measured['neighbours_real'])
-        return 'nearest neighbours of their own kind', share
-    distance = measured['energy_distance']
-    return 'energy distance', math.nan if distance is None else distance
+METRICS = (  # the columns of metrics.csv
+    'Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
+    'Generator Loss Spread', 'D on Real', 'D on Generated', 'Energy Distance', 'Neighbours Samples',
+    'Neighbours Real', 'Feature Distance', 'Centroid Distance Before', 'Centroid Distance After',
+    'Moved Toward', 'Largest Real Move')
+LOSSES = 'Iteration', 'Discriminator Loss', 'Generator Loss'  # of loss_logs.csv
+FEATURE_ROWS = 2000  # of a batch, at most, whose distance is measured
 
 
 def metrics_row(iteration, losses, mean_D, features, measured):
-    """One row of metrics.csv by column, of losses [n, 2] since the last snapshot, mean D(x) on real and on generated
-    samples, features [3, 2, n, 2], before D's updates, before G's, after, of real, of generated, and `measured`."""
+    """One row of metrics.csv by column, of losses [n, 2] since the last snapshot, mean D(x) on real
+    and on generated samples, features [3, 2, n, 2], before D's updates, before G's, after, of real,
+    of generated, and `measured`: energy distance, or None, and neighbours' shares of both."""
     dloss, gloss = losses.T
     _, before, after = features.astype(float)  # float has room for a run gone astray
     real, generated = before
@@ -523,100 +563,112 @@ def metrics_row(iteration, losses, mean_D, features, measured):
     centroid = real.mean(axis=0)
     was = np.linalg.norm(generated.mean(axis=0) - centroid)
     now = np.linalg.norm(generated_after.mean(axis=0) - centroid)
-    return {
-        'Iteration': iteration,
-        'Discriminator Loss Mean': dloss.mean(),
-        'Discriminator Loss Spread': dloss.std(),
-        'Generator Loss Mean': gloss.mean(),
-        'Generator Loss Spread': gloss.std(),
-        'D on Real': mean_D[0],
-        'D on Generated': mean_D[1],
-        **{name.replace('_', ' ').title(): value for name, value in measured.items()},
-        'Feature Mixing': energy_distance_to(real_after)(generated_after),
-        'Centroid Distance Before': was,
-        'Centroid Distance After': now,
-        'Moved Toward': int(now < was),
-        'Largest Real Move': np.abs(real_after - real).max()}
+    feature_distance, _ = energy_distance_to(real_after[:FEATURE_ROWS])(generated_after[:FEATURE_ROWS])
+    largest_move = np.abs(real_after - real).max()
+    values = (
+        iteration, dloss.mean(), dloss.std(), gloss.mean(), gloss.std(), *mean_D, *measured,
+        feature_distance, was, now, int(now < was), largest_move)
+    return dict(zip(METRICS, values))
 
 
 def claim(text, *figures):
-    """A claim that holds if all figures do, (name, value, is it as claimed?) each; `holds` is None if one is undefined
-    and no other contradicts."""
-    defined = [ok for _, value, ok in figures if math.isfinite(value)]
+    """A claim that holds if all figures do, (name, value, is it as claimed?) each; None in the third
+    place: it is only shown. `holds` is None if one is undefined and no other contradicts."""
+    judged = [(value, ok) for _, value, ok in figures if ok is not None]
+    defined = [ok for value, ok in judged if math.isfinite(value)]
     holds = all(defined)
-    if holds and len(defined) < len(figures):
+    if holds and len(defined) < len(judged):
         holds = None
-    measured = {name: value if math.isfinite(value) else None for name, value, _ in figures}
+    measured = {name: finite_or_none(value) for name, value, _ in figures}
     return dict(claim=text, holds=holds, measured=measured)
 
 
-def check_claims(columns, final):
-    """The tutorial's five claims, by columns [n] of metrics.csv and measures of the final samples, with `floor` and
-    `shuffled`, those of real rows and of shuffled columns, if kept back."""
-    tenth = math.ceil(len(columns['Iteration'])/10)
+def check_claims(columns, final, verdict=None):
+    """The tutorial's five claims, by columns [n] of metrics.csv, the measures of the final samples
+    and, of own data, the `Verdict` on them."""
+    n = len(columns['Iteration'])
+    part, n_part = ('tenth', math.ceil(n/10)) if n >= 30 else ('third', math.ceil(n/3))
 
     def last_to_first(column):
-        """The mean of the last tenth in parts of that of the first."""
-        first = column[:tenth].mean() if len(column) else 0
-        return column[-tenth:].mean()/first if first > 0 else math.nan
+        """The mean of the last part, as a share of that of the first; undefined below 9 snapshots."""
+        first = column[:n_part].mean() if n >= 9 else 0
+        return column[-n_part:].mean()/first if first > 0 else math.nan
 
-    off_d = abs(columns['Discriminator Loss Mean'][-tenth:].mean() - 2*math.log(2))
-    off_g = abs(columns['Generator Loss Mean'][-tenth:].mean() - math.log(2))
+    off_d = abs(columns['Discriminator Loss Mean'][-n_part:].mean() - 2*math.log(2))
+    off_g = abs(columns['Generator Loss Mean'][-n_part:].mean() - math.log(2))
     off = max(off_d, off_g)
-    # iteration 0 is one loss and so has none
-    spread = last_to_first(columns['Discriminator Loss Spread'][1:])
+    spread = last_to_first(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss
     move = columns['Largest Real Move'].max()
     toward = columns['Moved Toward'].mean()
-    mixing = last_to_first(columns['Feature Mixing'])
+    mixing = last_to_first(columns['Feature Distance'])
     claims = dict(
         losses_settle=claim(
             'The losses settle at 2 ln 2 and ln 2',
-            # D mean_D 0.476 to 0.526, in equilibrium 0.5
-            ('distance from 2 ln 2 and ln 2', off, off <= 0.05),
-            ('spread, last tenth / first', spread, spread < 1)),
-        samples_follow=claim(
-            'Generated samples follow the real distribution',
-            (*judged_by(final), judged_by(final)[1] <= largest_distance(final))),
+            ('distance from these values', off, off <= 0.05),  # D answers 0.476 to 0.526, in equilibrium 0.5
+            (f'spread in the last {part} of the run, as a share of the first', spread, spread < 1)),
+        samples_follow=samples_follow(final, verdict),
         real_features_stay=claim(
             'A generator update moves no feature of real data',
-            # not even by rounding, for G's variables do not enter them
-            ('largest move', move, move == 0)),
+            ('largest move', move, move == 0)),  # not even by rounding, for G's variables do not enter them
         centroid_moves_toward=claim(
             'The generated centroid moves toward the real one',
             ('share of snapshots', toward, toward >= 0.9)),  # "almost always", says the tutorial
         features_mix=claim(
             'Real and generated features mix more and more',
-            ('distance, last tenth / first', mixing, mixing < 1)))
+            (f'distance in the last {part} of the run, as a share of the first', mixing, mixing < 1)))
     if toward < 0.9:
         claims['centroid_moves_toward']['finding'] = (
-            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"; '
-            'ten default runs had 75%')
+            f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"')
     return claims
 
 
-def largest_distance(final):
-    """How far samples that follow the data may be from them, by the measure that `judged_by` chooses."""
-    if final['energy_distance'] is None:
-        return 0.75  # half of the way from 0.5, of real images
-    # 0.02 is some 20 times what two draws of a built-in distribution measure; the eye sees smaller differences too.
-    floor = final.get('floor', 0)
-    halfway = (floor + final.get('shuffled', 0))/2  # of a table, from real rows to shuffled columns
-    return max(floor + 0.02, halfway)
+def finite_or_none(value):
+    """What JSON has for a number that may be undefined."""
+    return value if math.isfinite(value) else None
 
 
-def verdict(final, n):
-    """In a sentence, how near samples of own data are to real rows, n of which were kept back; None where too few."""
-    if not n:
-        return None
-    share = max(final['neighbours_samples'], final['neighbours_real'])
-    energy = final['energy_distance'] or 0  # of images it is None
-    near = energy <= final.get('floor', 0) + 0.02
-    if not near and energy >= final['shuffled']:
-        return 'The samples are no nearer to the rows kept back than columns shuffled one by one.'
-    two_errors = 1/math.sqrt(n)  # standard errors of a share
-    if near and share <= 0.6 + two_errors:
-        return 'The samples are as good as real rows, as far as the rows kept back can tell.'
-    return f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of their own kind, not 50%.'
+def larger_share(final):
+    """The larger of both shares of nearest neighbours of their own kind."""
+    return max(final['neighbours_samples'], final['neighbours_real'])
+
+
+def samples_follow(final, verdict):
+    """The second claim: of own data it is the verdict. Of others the energy distance is at most 0.02,
+    some 20 times what 2,000 real points measure; the neighbours beside it see how thinly a curve is drawn."""
+    distance = final['energy_distance']
+    judged = claim(
+        'Generated samples follow the real distribution',
+        ('energy distance', distance, distance <= 0.02),
+        ('share with a nearest neighbour of their own kind', larger_share(final), None))
+    return judged if verdict is None else dict(judged, holds=verdict.holds)
+
+
+class Verdict(NamedTuple):
+    """Are samples of own data as good as real rows, in a sentence? holds is None where that cannot be told."""
+    holds: Optional[bool]
+    sentence: str
+
+
+def judge(final):
+    """The `Verdict` on samples of own data, by the measures of `final` and their errors, twice each."""
+    if math.isnan(final['neighbours_samples']):
+        return Verdict(None, f'Too few rows to tell: none are held out of fewer than {2*HELD_OUT_ROWS}.')
+    share = larger_share(final)
+    uncertain = 2*final['neighbours_error']
+    surely_near, surely_far = True, False
+    if not math.isnan(final['energy_distance']):
+        beyond = final['energy_distance'] - final['floor'] - 0.02
+        surely_near = beyond + 2*final['energy_distance_error'] <= 0
+        surely_far = beyond - 2*final['energy_distance_error'] > 0
+    if surely_far and final['energy_distance'] >= final['shuffled']:
+        return Verdict(False, 'The samples are no nearer to real rows than columns shuffled one by one.')
+    if surely_near and uncertain <= 0.1 and share + uncertain <= 0.6:
+        return Verdict(True, 'The samples are as good as real rows, as far as the rows held out can tell.')
+    if surely_far or share - uncertain > 0.5:
+        return Verdict(False, f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of '
+                              'their own kind, not 50%.')
+    return Verdict(None, f'Too few rows to tell: {share:.0%}, give or take {uncertain:.0%}, have a nearest '
+                         'neighbour of their own kind; of real rows 50% have.')
 
 
 # -------------------------------------------------------------------------------------------- data of the user's
@@ -949,15 +1001,16 @@ def normal_inputs(rows):
 
 
 class Data(NamedTuple):
-    """What a run knows of its data; `transform` leads to the networks' units, files and pictures are in the data's."""
+    """What a run knows of its data; `transform` leads to the networks' units, all else is in the data's."""
+    own: bool         # are they the user's?
     sample: Callable  # (n, rng) -> [n, dim] real rows in the data's units
     inputs: Callable  # the same as the networks are trained on them, float32
     names: list       # of the columns, dim of them
     low: Any          # [dim], the range of the rows
     high: Any
+    spread: Any       # [dim], by which measures divide coordinates: deviations, of images the range
     transform: Any    # Affine or Quantile
     formats: Any      # of the columns' numbers in a CSV
-    curve: Any        # y of x, None where data are no graph
     image: Any        # (height, width) or (height, width, channels), None where rows are no images
     rows: Any         # of the user's: those trained on
     held_out: Any     # and those to judge by, None where there are too few
@@ -968,7 +1021,7 @@ class Data(NamedTuple):
 
 def make_streams(seed):
     """An independent random stream for each use."""
-    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'held_out'
+    uses = 'real', 'noise', 'picture', 'measures', 'final', 'weights', 'held_out', 'judging'
     seeds = np.random.SeedSequence(seed).spawn(len(uses))
     return {use: np.random.Generator(np.random.PCG64(child)) for use, child in zip(uses, seeds)}
 
@@ -1003,16 +1056,17 @@ def make_transform(how, rows, low, high, image):
     if how is None:
         return Affine(np.zeros(len(low)), np.ones(len(low)))
     if image:
-        return Affine((high + low)/2, or_one((high - low)/2))
-    return Affine(rows.mean(axis=0, dtype=float), or_one(rows.std(axis=0, dtype=float)))
+        half = np.where(high > low, (high - low)/2, 1)
+        return Affine((high + low)/2, half)
+    return Affine(rows.mean(axis=0), deviations(rows))
 
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
-    curve = held_out = None
-    if rows is None:
+    own = rows is not None
+    held_out = None
+    if not own:
         distribution = DISTRIBUTIONS[settings.data]
-        curve = distribution.curve
 
         def sample(n, rng):
             return distribution.sample(n, settings.scale, rng)
@@ -1029,11 +1083,14 @@ def make_data(settings, rows=None, names=None, image=None):
     if image:  # one scale for all pixels, because many hardly vary
         low[:] = low.min()
         high[:] = high.max()
-    transform = make_transform(settings.normalize, reference, low, high, image)
-    if rows is None:
-        formats = '%.9g'
+        spread = np.where(high > low, high - low, 1)
     else:
+        spread = deviations(reference)
+    transform = make_transform(settings.normalize, reference, low, high, image)
+    if own:
         formats = '%.4g' if image else column_formats(rows)
+    else:
+        formats = '%.9g'
     if settings.normalize == 'quantile':
         inputs = normal_inputs(reference)
     else:
@@ -1042,54 +1099,53 @@ def make_data(settings, rows=None, names=None, image=None):
     dim = len(low)
     if not names:
         names = ['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)]
-    return Data(sample, inputs, names, low, high, transform, formats, curve, image, rows, held_out)
+    return Data(own, sample, inputs, names, low, high, spread, transform, formats, image, rows, held_out)
 
 
 # --------------------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
 # What a run writes, in the order in which a new one removes it: no checkpoint outlives the run it is of.
-WRITTEN = ('checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'saved_model',
-           'tensorboard', 'snapshots/data.npz', SNAPSHOT, 'training_data.png', 'training_loss.png', 'metrics.png',
-           'columns.png', 'index.html', 'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif',
-           'd_step_transform.gif', 'd_step_centroid.gif', 'decision.gif', 'mapping.gif',
-           'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
-           'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
-           'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png', 'generator/mapping_%06d.png')
-
-
-def remove(path):
-    """Removes a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+WRITTEN = (
+    'checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
+    'saved_model/saved_model.pb', 'saved_model/fingerprint.pb',
+    'saved_model/variables/variables.index', 'saved_model/variables/variables.data-00000-of-00001',
+    'tensorboard/events.out.tfevents.%f', 'snapshots/data.npz', SNAPSHOT,
+    'training_data.png', 'training_loss.png', 'metrics.png', 'columns.png', 'index.html',
+    'iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif',
+    'd_step_transform.gif', 'd_step_centroid.gif', 'decision.gif', 'mapping.gif',
+    'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
+    'features/feature_transform_centroid_%06d.png', 'features/d_step_transform_%06d.png',
+    'features/d_step_centroid_%06d.png', 'discriminator/decision_%06d.png',
+    'generator/mapping_%06d.png')
 
 
 def discard(folder):
-    """Removes the files of the run in a folder, and never what the program did not write."""
+    """Removes the files that a run writes in a folder, and its own folders where nothing is left."""
     for pattern in WRITTEN:
-        name = re.escape(Path(pattern).name).replace('%06d', r'\d{6,}') + r'(\.tmp)?'
-        for path in [*(folder/pattern).parent.glob('*')]:
-            if re.fullmatch(name, path.name):
-                remove(path)
+        name = re.escape(Path(pattern).name).replace('%06d', r'\d{6,}').replace('%f', r'\d+\.\d+')
+        for path in list((folder/pattern).parent.glob('*')):
+            if re.fullmatch(name + r'(\.tmp)?', path.name):
+                path.unlink()
+    parents = {parent for pattern in WRITTEN for parent in Path(pattern).parents}
+    for parent in sorted(parents - {Path()}, reverse=True):  # a folder after those within it
+        with contextlib.suppress(OSError):  # it is not there, or holds files of the user's
+            (folder/parent).rmdir()
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Where to write a file or a folder, which then takes the place of another by renaming; whole, or not at all."""
+    """Where to write a file, which then takes the place of another by renaming: whole, or not at all."""
+    check_still_locked(path)
     new = path.with_name(path.name + '.tmp')
-    remove(new)  # as a kill may have left it
     try:
         yield new
-        if path.is_dir():
-            remove(path)
         os.replace(new, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # that of a full disk names no file
         raise
     finally:
-        remove(new)
+        new.unlink(missing_ok=True)
 
 
 def write_file(path, **content):
@@ -1101,10 +1157,13 @@ def write_file(path, **content):
             file.write((json.dumps(content, indent=1, allow_nan=False) + '\n').encode())
 
 
-def append_lines(path, header, lines):
-    """Appends lines to a CSV; a new one begins with the header."""
+def append_lines(path, columns, lines):
+    """Appends lines to a CSV; a new one begins with the columns' names."""
+    check_still_locked(path)
     with open(path, 'a', encoding='utf-8') as file:
-        file.writelines(line + '\n' for line in ([] if file.tell() else [header]) + lines)
+        if file.tell() == 0:
+            lines = [','.join(columns), *lines]
+        file.writelines(line + '\n' for line in lines)
 
 
 @contextlib.contextmanager
@@ -1113,28 +1172,41 @@ def reading(path):
     try:
         yield
     except (ValueError, TypeError, KeyError, EOFError, RuntimeError, csv.Error, zlib.error,
-            zipfile.BadZipFile, tf.errors.OpError):
-        raise Failure(
-            f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite')
+            zipfile.BadZipFile) as error:
+        raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew '
+                      'by --overwrite') from error
 
 
-def read_file(path):
-    """What a file of a run holds: .json and .npz values by name, .csv its header and rows [n, columns], NaN in empty
-    cells, without a last line still being written; None where there is none. Raises Failure where it is damaged."""
+def read_run_file(path, settings):
+    """As `read_file`, of a .npz. Raises Failure where it is of a run of other settings."""
+    arrays = read_file(path) or {}
+    if arrays.get('run', run_id(settings)) != run_id(settings):
+        raise Failure(f'{path} is of another run; put back that of this one, or start anew by --overwrite')
+    return arrays
+
+
+def read_file(path, most=None):
+    """What a file of a run holds: .json and .npz values by name, .csv its header and at most so many rows [n, columns],
+    NaN in empty cells; None where there is none. Raises Failure where it is damaged."""
     if not path.exists():
         return None
     with reading(path):
         if path.suffix == '.json':
             return dict(json.loads(path.read_text(encoding='utf-8')))
         if path.suffix == '.csv':
-            whole_lines = path.read_text(encoding='utf-8').split('\n')[:-1]
-            header, *cells = [*csv.reader(whole_lines)] or [[]]
-            rows = np.array([[float(cell or 'nan') for cell in row] for row in cells])
-            return header, rows.reshape(-1, len(header) or 1)
+            with open(path, newline='', encoding='utf-8-sig') as file:
+                whole_lines = (line for line in file if line.endswith('\n'))  # the last may still be being written
+                reader = csv.reader(whole_lines)
+                header = next(reader, [])
+                cells = [[float(cell or 'nan') for cell in row] for row in itertools.islice(reader, most)]
+            return header, np.array(cells).reshape(-1, len(header) or 1)
         with np.load(path) as arrays:
             if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
                 raise ValueError('a checksum is wrong')
             return dict(arrays)
+
+
+LOCKED = {}  # folder -> descriptor, of the runs of this process
 
 
 @contextlib.contextmanager
@@ -1145,23 +1217,37 @@ def locked(folder):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(
-                f'another run is writing to {folder}; wait for it or give another --output') from None
+            raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
         except OSError as error:  # of network and container mounts
-            say(
-                f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would '
-                'not notice each other')
+            say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would not notice each other')
+        LOCKED[folder] = descriptor
         yield
     finally:
+        LOCKED.pop(folder, None)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may hold the descriptor too
         os.close(descriptor)
+
+
+def check_still_locked(path):
+    """Raises Failure if the folder that was locked, and in which this file lies, is another one by now."""
+    for folder in LOCKED.keys() & {*path.parents}:
+        try:
+            same = os.path.samestat(os.stat(folder), os.fstat(LOCKED[folder]))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise Failure(f'{folder} was removed or moved while this run wrote to it; the run ends')
 
 
 # ---------------------------------------------------------------------------------------------------- one run
 
-FORMAT = 2               # of checkpoint.npz; another one is not read
+FORMAT = 3               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
+BLOCK_VALUES = 2_000_000     # of samples made at a time, which takes some times 16 MB
+SAMPLE_VALUES = 60_000_000   # of samples that a run returns, half a GB
 PIECE = 4096             # rows drawn at a time: what stays in the cache costs a third
 LARGEST_LOSS = 1e8       # no training comes back from there
 
@@ -1173,11 +1259,17 @@ def diverged(what, settings):
 
 
 def session_config(hidden, dim):
-    """Where networks run. Small ones gain little from a second thread, which the drawing process needs more, and lose
-    on a GPU, where starting an iteration's hundred small kernels alone takes longer than the iteration on a CPU."""
+    """Where networks run. Small ones gain little from a second thread, which the drawing process
+    needs more, and lose on a GPU, where starting an iteration's hundred small kernels alone takes
+    longer than the iteration on a CPU."""
     if max(hidden) <= 64 and dim <= 64:
-        return tf.ConfigProto(intra_op_parallelism_threads=1, device_count={'GPU': 0})
-    return tf.ConfigProto(gpu_options=tf.GPUOptions(allow_growth=True))
+        config = tf.ConfigProto(intra_op_parallelism_threads=1, device_count={'GPU': 0})
+    else:
+        config = tf.ConfigProto(gpu_options=tf.GPUOptions(allow_growth=True))
+    # For large batches it would put in TemporaryVariable, which XLA cannot compile.
+    rewriting = config.graph_options.rewrite_options
+    rewriting.memory_optimization = rewriting.NO_MEM_OPT
+    return config
 
 
 def averaging(optimizer, decay):
@@ -1246,19 +1338,27 @@ class Networks:
         return train_block
 
 
-def energy_baselines(data, real, training):
-    """The energy distance to these real rows, a function of samples, and what it gives for other real rows (floor) and
-    for rows with shuffled columns; None where it would say little, of pixels and of few rows."""
-    if data.rows is None:
-        distance = energy_distance_to(real)
-        floors = [distance(part) for part in np.split(training, 5)]
-        return distance, dict(floor=np.mean(floors))
-    if data.image or data.held_out is None:
-        return None, {}
-    distance = energy_distance_to(real, data.rows.std(axis=0), unpaired=True)
+def all_real_rows(data):
+    """The user's rows, trained on and held out, as far as pictures need them."""
+    if data.held_out is None:
+        return data.rows[:FINAL_ROWS]
+    return np.concatenate([data.held_out[:FINAL_ROWS], data.rows[:FINAL_ROWS]])[:FINAL_ROWS]
+
+
+def energy_baselines(data):
+    """What energy distances are to be compared with: that of real rows (floor), and of own tables
+    that of rows with shuffled columns."""
+    if data.own and (data.image or data.held_out is None):
+        return {}
+    if not data.own:
+        rng = np.random.default_rng(0)
+        distance = energy_distance_to(data.sample(MEASURED_ROWS, rng), data.spread)
+        floors = [distance(data.sample(MEASURED_ROWS, rng))[0] for _ in range(5)]
+        return dict(floor=np.mean(floors))
+    distance = energy_distance_to(data.held_out[:FINAL_ROWS], data.spread, unpaired=True)
     rows = data.rows[:MEASURED_ROWS]
     shuffled = np.random.default_rng(0).permuted(rows, axis=0)
-    return distance, dict(floor=distance(rows), shuffled=distance(shuffled))
+    return dict(floor=distance(rows)[0], shuffled=distance(shuffled)[0])
 
 
 def lattice(*axes):
@@ -1281,9 +1381,11 @@ class Snapshots:
         real = data.sample(64 if data.image else PICTURE_ROWS, streams['picture'])
         self.X = data.sample(MEASURED_ROWS, streams['measures'])
         self.Z = sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
-        if data.held_out is not None:
-            self.X = data.held_out[:MEASURED_ROWS]
-        self.distance, self.baselines = energy_baselines(data, self.X, training)
+        if data.own:
+            self.X = data.rows[:MEASURED_ROWS]
+        if not data.image:
+            self.distance = energy_distance_to(self.X, data.spread, unpaired=data.own)
+        self.baselines = energy_baselines(data)
         margin = 0
         if not data.image:
             width = data.high - data.low
@@ -1301,8 +1403,8 @@ class Snapshots:
         self.picture_data = dict(
             training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
             image=data.image or [], noise=self.grid[:, :2], **self.baselines)
-        if self.distance and data.held_out is not None:
-            self.picture_data['kept'] = self.X
+        if data.own and not data.image:
+            self.picture_data['rows'] = all_real_rows(data)
 
     def take(self, networks, X_batch, Z_batch):
         """An iteration step by step. Returns its losses [1, 2], and for `keep` the arrays of its file, mean D(x) on
@@ -1340,13 +1442,27 @@ class Snapshots:
     def keep(self, events, iteration, losses, arrays, mean_D, samples, weights):
         """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since the last snapshot."""
         write_file(self.folder/(SNAPSHOT % iteration), **arrays)
-        measured = sample_measures(samples, self.data, self.distance)
+        measured = self.measure(samples)
         row = metrics_row(iteration, losses, mean_D, arrays['features'], measured)
-        cells = ['' if value is None else f'{value:.9g}' for value in row.values()]
-        append_lines(self.folder/'metrics.csv', ','.join(row), [','.join(cells)])
+        cells = ['' if math.isnan(value) else f'{value:.9g}' for value in row.values()]
+        append_lines(self.folder/'metrics.csv', row, [','.join(cells)])
         events.write_row(iteration, row)
-        _, distance = judged_by(measured)
-        if weights and distance <= self.best['distance']:
+        if weights:
+            self.choose(iteration, measured, weights)
+
+    def measure(self, samples):
+        """Against training rows, or fixed real points: energy distance, NaN of images, and shares of neighbours."""
+        distance = math.nan
+        if not self.data.image:
+            distance, _ = self.distance(samples)
+        return distance, *neighbour_shares(samples, self.X, self.data.spread)
+
+    def choose(self, iteration, measured, weights):
+        """Remembers the generator of an iteration if it is the best so far: the nearest by energy
+        distance, of images by the larger share of neighbours of their own kind."""
+        energy_distance, *shares = measured
+        distance = max(shares) if self.data.image else energy_distance
+        if distance <= self.best['distance']:
             self.best = dict(iteration=iteration, distance=distance)
             self.best_weights = weights
 
@@ -1375,7 +1491,7 @@ class Events:
     def write_row(self, iteration, row):
         """A row of metrics.csv."""
         values = [tf.Summary.Value(tag=name, simple_value=value)
-                  for name, value in row.items() if value is not None and name != 'Iteration']
+                  for name, value in row.items() if name != 'Iteration' and not math.isnan(value)]
         self.write(step=iteration, summary=tf.Summary(value=values))
 
 
@@ -1405,13 +1521,17 @@ class Run:
         self.snapshots = Snapshots(folder, settings, data, self.streams)
         self.networks = Networks(settings, data, int(self.streams['weights'].integers(2**31)))
 
-    def train(self, events):
-        """The training loop, from where the run stands to its end, with its log, its snapshots and its checkpoints."""
+    def block_trainer(self):
+        """The compiled training of a block of iterations between two snapshots."""
+        row_bytes = 4*self.settings.batch_size*(self.networks.dim + self.settings.noise_dim)
+        between_snapshots = min(self.settings.snapshot_every - 1, self.settings.iterations)
+        self.length = max(1, min(between_snapshots, int(BUFFER_BYTES/row_bytes)))
+        return self.networks.block_trainer(self.length)
+
+    def train(self, train_block, events):
+        """The training loop, from where the run stands to its end, with its log, its snapshots and
+        its checkpoints."""
         settings, networks = self.settings, self.networks
-        row_bytes = 4*settings.batch_size*(networks.dim + settings.noise_dim)
-        self.length = max(1, min(settings.snapshot_every - 1, settings.iterations,
-                                 int(BUFFER_BYTES/row_bytes)))
-        train_block = networks.block_trainer(self.length)
         self.bar = progress_bar(settings.iterations - self.iteration)
         next_save = time.perf_counter() + CHECKPOINT_EVERY
         with ThreadPoolExecutor(1) as beside:  # draws batches and measures snapshots meanwhile
@@ -1482,8 +1602,7 @@ class Run:
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
         rows = list(zip(itertools.count(self.iteration), *losses.T.tolist()))
         lines = ['%d,%.9g,%.9g' % row for row in rows if row[0] % self.settings.log_every == 0]
-        header = 'Iteration,Discriminator Loss,Generator Loss'
-        append_lines(self.folder/'loss_logs.csv', header, lines)
+        append_lines(self.folder/'loss_logs.csv', LOSSES, lines)
         for row in rows:
             if row[0] % self.settings.print_every == 0:
                 clear = '\r\033[K' if self.bar else ''
@@ -1496,43 +1615,46 @@ class Run:
         weights = self.networks.sess.run(self.networks.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
             raise diverged(f'iteration {self.iteration}: a weight', self.settings)
-        state = json.dumps(dict(format=FORMAT, iteration=self.iteration, seconds=self.seconds,
+        state = json.dumps(dict(iteration=self.iteration, seconds=self.seconds,
                                 best=self.snapshots.best, streams=self.states))
         best = {f'best/{name}': value for name, value in self.snapshots.best_weights.items()}
         recent = np.concatenate([np.empty([0, 2]), *self.recent])
-        write_file(self.folder/'checkpoint.npz', state=np.frombuffer(state.encode(), np.uint8),
-                   recent=recent, **weights, **best)
+        write_file(self.folder/'checkpoint.npz', format=FORMAT, run=run_id(self.settings),
+                   state=np.frombuffer(state.encode(), np.uint8), recent=recent, **weights, **best)
 
     def restore(self):
-        """Back to the checkpoint, if any, with the logs cut there; Failure, before any change, where they mismatch."""
+        """Back to the checkpoint, if any, with the logs cut there. Raises Failure, before any change,
+        where files are damaged or missing, UsageError where training has gone further."""
+        settings = self.settings
+        loss_logs, metrics = self.folder/'loss_logs.csv', self.folder/'metrics.csv'
         path = self.folder/'checkpoint.npz'
-        with reading(path):
-            arrays = read_file(path)
-            if arrays:
-                self.take_over(path, arrays)
-        ends = {self.folder/'loss_logs.csv': self.settings.log_every,
-                self.folder/'metrics.csv': self.settings.snapshot_every}
-        for log, every in ends.items():
-            ends[log] = end_of_row(log, math.ceil(self.iteration/every)) if self.iteration else 0
+        arrays = read_run_file(path, settings)
+        if arrays:
+            if arrays.get('format') != FORMAT:
+                raise Failure(f'{path} is of another version of this program; use that, or start anew by --overwrite')
+            with reading(path):
+                self.take_over(arrays)
+        elif (self.folder/'summary.json').exists() or loss_logs.exists():
+            raise Failure(f'{path} is missing, so this run cannot go on; put it back, or start anew by --overwrite')
+        if settings.iterations < self.iteration:
+            raise UsageError(f'argument --iterations: {settings.iterations} are fewer than the {self.iteration} that '
+                             'are trained; give at least these, or another --output')
+        ends = {loss_logs: end_of_row(loss_logs, LOSSES, math.ceil(self.iteration/settings.log_every)),
+                metrics: end_of_row(metrics, METRICS, math.ceil(self.iteration/settings.snapshot_every))}
         for log, end in ends.items():
             if end:
                 os.truncate(log, end)
             else:
-                remove(log)
-        remove(self.folder/'summary.json')
-        # not before it is known that the run can go on
-        write_file(self.folder/'settings.json', **self.settings)
-        if arrays:
-            say(f'Going on from iteration {self.iteration}.')
-        else:
-            say('Nothing was saved: starting from iteration 0.')
+                log.unlink(missing_ok=True)
+        say(f'Going on from iteration {self.iteration}.')
+        shown = range(0, self.iteration, settings.snapshot_every)
+        gone = sum(not (self.folder/(SNAPSHOT % iteration)).exists() for iteration in shown)
+        if gone:
+            say(f'Note        {gone} of {len(shown)} snapshots are missing and cannot be made again, nor their pictures')
 
-    def take_over(self, path, arrays):
+    def take_over(self, arrays):
         """The state that a checkpoint's arrays hold."""
         state = json.loads(arrays['state'].tobytes())
-        if state['format'] != FORMAT:
-            raise Failure(
-                f'{path} is of another version of this program, whose format is not {FORMAT}')
         self.iteration = state['iteration']
         self.seconds = state['seconds']
         self.recent = [arrays['recent']]
@@ -1542,24 +1664,30 @@ class Run:
         self.snapshots.best_weights = {name.removeprefix('best/'): arrays[name]
                                        for name in arrays if name.startswith('best/')}
         for v in tf.global_variables():
-            v.load(arrays[v.op.name], self.networks.sess)
+            value = arrays[v.op.name]
+            if not np.isfinite(value).all():
+                raise ValueError('a weight is not finite')
+            v.load(value, self.networks.sess)
 
     def finish(self):
         """Writes the generator, its samples and the summary; returns the last two."""
-        settings, data, snapshots = self.settings, self.data, self.snapshots
-        weights = snapshots.best_weights or self.networks.sess.run(self.networks.generator_weights)
-        write_model(self.folder, settings, data.transform, self.networks.form, weights)
+        settings, snapshots, networks = self.settings, self.snapshots, self.networks
+        weights = networks.sess.run(networks.generator_weights)
+        if settings.keep == 'best':  # the end of training is a candidate, too
+            samples = networks.sess.run(networks.samples, feed_dict={networks.gan.Z: snapshots.Z})
+            snapshots.choose(self.iteration - 1, snapshots.measure(samples), weights)
+            weights = snapshots.best_weights
+        write_model(self.folder, settings, self.data.transform, networks.form, weights)
         samples = write_samples(self.folder, settings, FINAL_ROWS)
+        final = self.final_measures(samples)
+        verdict = judge(final) if self.data.own else None
         header, rows = read_file(self.folder/'metrics.csv')
-        n_kept = 0 if data.held_out is None else len(data.held_out)
-        final = sample_measures(samples[:MEASURED_ROWS], data, snapshots.distance)
-        if n_kept:
-            final.update(snapshots.baselines)
+        columns = dict(zip(header, rows.T))
         summary = dict(
-            claims=check_claims(dict(zip(header, rows.T)), final),
-            final=final,
+            claims=check_claims(columns, final, verdict),
+            final={name: finite_or_none(value) for name, value in final.items()},
             settings=settings,
-            verdict=verdict(final, n_kept),
+            verdict=verdict.sentence if verdict else None,
             seconds=dict(training=self.seconds),
             delivered_iteration=snapshots.best.get('iteration', self.iteration - 1),
             versions=dict(python=sys.version.split()[0], tensorflow=tf.version.VERSION,
@@ -1567,11 +1695,27 @@ class Run:
         write_file(self.folder/'summary.json', **summary)
         return dict(summary, samples=samples)
 
+    def final_measures(self, samples):
+        """Of the final samples: against as many new points of built-in data, or the rows held out."""
+        data, baselines = self.data, self.snapshots.baselines
+        if not data.own:
+            real = data.sample(FINAL_ROWS, self.streams['judging'])
+            floor = baselines['floor']*MEASURED_ROWS/FINAL_ROWS  # it falls with the number of points
+            return dict(measures_of(samples, real, data), floor=floor)
+        if data.held_out is None:
+            names = measures_of(samples, data.rows, data)
+            return dict.fromkeys(names, math.nan)
+        return dict(measures_of(samples, data.held_out[:FINAL_ROWS], data), **baselines)
 
-def end_of_row(path, n):
-    """Where the first n rows of a log end, in bytes. Raises Failure where it has fewer."""
+
+def end_of_row(path, columns, n):
+    """Where the first n rows of a log of these columns end, in bytes. Raises Failure where it differs."""
+    if not n:
+        return 0
     with reading(path), open(path, 'rb') as file:
-        for _ in range(1 + n):  # and the header
+        if file.readline() != ','.join(columns).encode() + b'\n':
+            raise ValueError('it has other columns')
+        for _ in range(n):
             if not file.readline().endswith(b'\n'):
                 raise ValueError('it is shorter than it was')
         return file.tell()
@@ -1580,107 +1724,190 @@ def end_of_row(path, n):
 def write_model(folder, settings, transform, form, weights):
     """Writes a generator of these weights by name as a SavedModel: noise Z -> samples in the data's units."""
     config = session_config(settings.hidden, form['dim'])
+    new = folder/'saved_model.tmp'
+    shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
     with tf.Graph().as_default(), tf.Session(config=config) as sess:
         tf.set_random_seed(0)  # nothing is drawn, but with determinism TensorFlow asks for a seed
         Z = tf.placeholder(tf.float32, [None, settings.noise_dim])
         samples = transform.from_networks(generator(Z, **form))
         for v in tf.global_variables():
             v.load(weights[v.op.name], sess)
-        with replacing(folder/'saved_model') as new:
-            tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
+        tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
+    for path in [path for path in new.rglob('*') if path.is_file()]:
+        place = folder/'saved_model'/path.relative_to(new)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    shutil.rmtree(new)
 
 
 def write_samples(folder, settings, n):
-    """Writes n samples of the folder's SavedModel, the first the same for every n; returns the last block of them."""
+    """Writes n samples of the folder's SavedModel, the first the same for every n. Returns them, of
+    more than SAMPLE_VALUES numbers the first: [up to n, dim]."""
     rng = make_streams(settings.seed)['final']
-    shown = read_file(folder/'snapshots/data.npz')
+    shown = read_run_file(folder/'snapshots/data.npz', settings)
     names = shown['names'].tolist()
-    config = session_config(settings.hidden, len(names))
+    formats = shown['formats'].tolist()
+    most = max(1, SAMPLE_VALUES//len(names))
+    block = min(FINAL_ROWS, max(1, BLOCK_VALUES//len(names)))
+    kept = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(tf.Graph().as_default())
+        config = session_config(settings.hidden, len(names))
         sess = stack.enter_context(tf.Session(config=config))
         model = tf.saved_model.load(sess, ['serve'], str(folder/'saved_model'))
         signature = model.signature_def['serving_default']
         noise = signature.inputs['Z'].name
         samples = signature.outputs['samples'].name
         new = stack.enter_context(replacing(folder/'generated_samples.csv'))
-        with open(new, 'w', encoding='utf-8') as file:
-            csv.writer(file, lineterminator='\n').writerow(names)
-            # a fixed size, because rounding may differ with it
-            for first in range(0, n, FINAL_ROWS):
-                Z = sample_Z(FINAL_ROWS, settings.noise_dim, rng)
-                rows = sess.run(samples, feed_dict={noise: Z})[:n - first]
-                np.savetxt(file, rows, shown['formats'].tolist(), ',')
-    return rows
+        file = stack.enter_context(open(new, 'w', encoding='utf-8'))
+        csv.writer(file, lineterminator='\n').writerow(names)
+        for first in range(0, n, block):
+            Z = sample_Z(block, settings.noise_dim, rng)  # all blocks of one size: rounding may differ with it
+            rows = sess.run(samples, feed_dict={noise: Z})[:n - first]
+            round_columns(rows, formats)
+            np.savetxt(file, rows, formats, ',')
+            if first < most:
+                kept.append(rows[:most - first])
+    return np.concatenate(kept)
+
+
+def round_columns(rows, formats):
+    """Rounds columns of [n, dim] rows whose format is %.3f, say, to so many decimals."""
+    if isinstance(formats, list):
+        for column, form in zip(rows.T, formats):
+            if form.endswith('f'):
+                column[:] = np.round(column, int(form[2]))
 
 
 def train_run(folder, settings, data, resuming=False):
     """Trains, from the checkpoint where resuming, and leaves the run's files. Returns the summary, with samples."""
-    if not resuming:
-        discard(folder)
-        write_file(folder/'settings.json', **settings)
     try:
         with tf.Graph().as_default():
             run = Run(folder, settings, data)
             with run.networks.sess:
                 describe(run)
+                train_block = run.block_trainer()
                 if resuming:
                     run.restore()
+                else:  # not before all that can fail at the start is done
+                    discard(folder)
+                write_file(folder/'settings.json', **settings)
+                if not run.iteration:
+                    run.save()  # from here on, a run without a checkpoint has lost it
                 (folder/'snapshots').mkdir(exist_ok=True)
-                write_file(folder/'snapshots/data.npz', **run.snapshots.picture_data)
+                write_file(folder/'snapshots/data.npz', run=run_id(settings), **run.snapshots.picture_data)
                 events = Events(folder/'tensorboard', run.iteration)
                 with drawing_process(folder, settings) as drawing:
-                    run.train(events)
+                    run.train(train_block, events)
+                    tell(drawing, b'd')
                     summary = run.finish()
-    except tf.errors.OpError as error:  # which tells the story of the graph around what happened
-        said = [line for line in str(error).split('\n')
-                if line and not re.match('Graph exec|Detected|Node', line)]
-        raise Failure(f'TensorFlow: {said[0][:200]}; see to it, then --resume (not enough memory: smaller networks or '
-                      'batches, or --step-by-step)') from error
+    except tf.errors.OpError as error:
+        raise Failure(f'TensorFlow: {first_cause(error)}; see to it, then --resume (not enough memory: smaller '
+                      'networks or batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
+
+
+def first_cause(error):
+    """The first line in which TensorFlow says what happened, and not where."""
+    lines = str(error).split('\n')
+    causes = [line for line in lines if line and not re.match('Graph exec|Detected at |Node:', line)]
+    return causes[0][:300]
 
 
 # --------------------------------------------------------------------------------- a process beside this one
 
 @contextlib.contextmanager
 def drawing_process(folder, settings):
-    """`plotting.py` as a process beside the run, or None: it draws what it finds, and the rest when its stdin ends."""
+    """`plotting.py` as a process beside the run, or None where no pictures are wanted: it draws what
+    it finds, and the rest when it is told so."""
     if settings.pictures == 'none':
         yield None
         return
-    arguments = Path(__file__).resolve().with_name('plotting.py'), folder, '--follow', os.getpid()
-    command = [sys.executable, *map(str, arguments)]
+    script = str(Path(__file__).resolve().with_name('plotting.py'))
+    command = [sys.executable, script, '--follow', str(os.getpid()), '--', str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as drawing:
         try:
             try:
                 yield drawing
             except Failure:  # what led up to it is worth seeing
+                tell(drawing, b'q')
                 drawing.communicate()
                 raise
-            drawing.communicate()  # ends its stdin, and waits
+            tell(drawing, b'q')
+            drawing.communicate()  # waits
         except BaseException:
             drawing.terminate()
             drawing.wait()  # at an interrupt Popen itself waits for a quarter of a second only
             raise
 
 
+def tell(drawing, byte):
+    """Sends the drawing process, if any, b'd': training is over; or b'q': all numbers are written."""
+    if drawing:
+        with contextlib.suppress(BrokenPipeError):  # it has died
+            drawing.stdin.write(byte)
+            drawing.stdin.flush()
+
+
 # ---------------------------------------------------------------- starting and going on, and what is printed
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
 MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
+TO_FINISH = 'saved_model/saved_model.pb', 'generated_samples.csv', 'snapshots/data.npz'
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
 def run_command(given, array=None):
-    """Runs the command by the given flags; `array` stands in for a file of --data. Returns the summary, with samples
-    if it trained."""
-    folder = Path(given.get('output', DEFAULTS['output']))
+    """Runs the command by the given flags; `array` stands in for a file of --data. Returns the
+    summary, with samples if it trained."""
+    keep_standard_streams()
+    folder = folder_of(given)
     if 'sample' in given:
         return sample_run(folder, given)
     if 'resume' in given:
         return resume_run(folder, given, array)
     return start_run(folder, given, array)
+
+
+def keep_standard_streams():
+    """Opens stdin, stdout and stderr where they are closed: none must become one of the run's files."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def folder_of(given):
+    """The folder of a run: --output, or else `outputs`, or one below it that is named after the
+    flags that make this run another one than the default run."""
+    if given.get('output'):
+        return Path(given['output'])
+    data = given.get('data', DEFAULTS['data'])
+    words = []
+    if data != DEFAULTS['data']:
+        words.append(re.sub(r'\.(csv|tsv|npy|npz)(\.gz)?$', '', Path(data).name, flags=re.IGNORECASE))
+    defaults = {}
+    if data in DISTRIBUTIONS:
+        defaults = {**DEFAULTS, **DISTRIBUTIONS[data].flags}
+    for name in DEFAULTS:
+        fixed = name not in ('data', *MAY_CHANGE, *NOT_RECORDED)
+        if fixed and name in given and given[name] != defaults.get(name, ()):
+            words += flag_words(name, given[name])
+    name = re.sub(r'[^\w.+-]+', '_', '-'.join(words))
+    if len(name) > 100:
+        name = f'{name[:90]}-{zlib.crc32(name.encode()):08x}'
+    taken = {'gallery', *(path.split('/')[0] for path in WRITTEN)}
+    return Path('outputs', f'data-{name}' if name.lower() in taken else name)
+
+
+def flag_words(name, value):
+    """A flag and its value as parts of a folder's name."""
+    flag = name.replace('_', '-')
+    if value is None:
+        return ['no', flag]
+    if value is True or (name, value) == ('normalize', 'standard'):
+        return [flag]
+    return [flag, *flag_value(value).split()]
 
 
 def data_defaults(name, rows, image):
@@ -1690,6 +1917,26 @@ def data_defaults(name, rows, image):
     if image:
         return IMAGE_FLAGS
     return dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1]))
+
+
+def fingerprint(rows):
+    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
+    if rows is None:
+        return None
+    return [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
+
+
+def fixed_settings(settings):
+    """The settings that make a run what it is, where they are not the defaults."""
+    names = {*settings} - {*MAY_CHANGE}
+    if settings.get('fingerprint'):
+        names.discard('data')  # a file may move
+    return {name: settings[name] for name in sorted(names) if settings[name] != DEFAULTS.get(name)}
+
+
+def run_id(settings):
+    """A checksum by which files of a run are told from those of another."""
+    return zlib.crc32(json.dumps(fixed_settings(settings)).encode())
 
 
 def start_run(folder, given, array):
@@ -1709,35 +1956,58 @@ def start_run(folder, given, array):
             raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
         raise
     with locked(folder):
-        check_folder(folder, 'overwrite' in given)
+        check_folder(folder, settings, 'overwrite' in given)
         return train_run(folder, settings, data)
 
 
-def fingerprint(rows):
-    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
-    if rows is None:
-        return None
-    return [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
-
-
-def check_folder(folder, overwrite):
-    """Raises UsageError where a new run in this folder would destroy an unfinished run, or files of the user's."""
+def check_folder(folder, settings, overwrite):
+    """Raises UsageError where a new run in this folder would destroy files of the user's, or without
+    --overwrite another run."""
     present = {path.name for path in folder.iterdir()}
     ours = present & {'settings.json', *(name.split('/')[0] for name in WRITTEN)}
     if not ours:
         return
-    try:
-        holds_run = 'fingerprint' in (read_file(folder/'settings.json') or {})
-    except Failure:
-        holds_run = True  # a damaged one
-    if not holds_run:
-        raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would write there; '
-                         'give another --output')
-    if 'summary.json' in present:
-        say(f'Replacing the finished run in {folder}.')
+
+    lost = 'a run whose files are damaged'
+    with contextlib.suppress(Failure):
+        recorded = read_file(folder/'settings.json') or {}
+        if 'fingerprint' not in recorded:
+            raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would '
+                             'write there; give another --output')
+        lost = what_would_be_lost(folder, recorded, settings)
+    if not lost:
+        say(f'Replacing the finished run in {folder}, which had the same flags.')
     elif not overwrite:
-        raise UsageError(
-            f'argument --output: {folder} holds an unfinished run; --resume it, or --overwrite it')
+        raise UsageError(f'argument --output: {folder} holds {lost}; --resume it, --overwrite it, '
+                         'or give another --output')
+
+
+def what_would_be_lost(folder, recorded, settings):
+    """In words, the run in a folder, where a run of other settings would not give the same again."""
+    if not is_finished(folder, recorded):
+        return 'an unfinished run'
+    if fixed_settings(recorded) != fixed_settings(settings):
+        return 'a finished run with other flags'
+    if settings.iterations < recorded['iterations']:
+        return f'a finished run of {recorded["iterations"]} iterations'
+    return None
+
+
+def is_finished(folder, settings):
+    """Has the run of these settings in a folder come to its end? Raises Failure."""
+    summary = read_summary(folder)
+    with reading(folder/'summary.json'):
+        return summary is not None and summary['settings']['iterations'] == settings['iterations']
+
+
+def read_summary(folder):
+    """What summary.json holds, None where there is none. Raises Failure."""
+    path = folder/'summary.json'
+    summary = read_file(path)
+    with reading(path):
+        if summary is not None and not summary.keys() >= {'claims', 'final', 'settings', 'delivered_iteration'}:
+            raise ValueError('it is of another program')
+    return summary
 
 
 def recorded_settings(folder, flag):
@@ -1746,10 +2016,17 @@ def recorded_settings(folder, flag):
     if not path.exists():
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
     recorded = read_file(path)
+    recorded.pop('suited', None)  # of earlier versions
+    flags = {name: default for name, default in DEFAULTS.items() if name not in NOT_RECORDED}
+    if not recorded.keys() <= {*flags, 'fingerprint'}:
+        raise Failure(f'{path} is of another version of this program; use that, or start anew by --overwrite')
+    settings = Settings({**flags, **recorded})
     with reading(path):
-        if recorded.keys() != {*DEFAULTS, 'fingerprint'} - {*NOT_RECORDED}:
-            raise ValueError('other names')
-    return recorded
+        typed = {**flags, **parse(as_typed({name: settings[name] for name in flags}))}
+        if not isinstance(settings.data, str) or any(
+                typed[name] != settings[name] for name in flags if name != 'data'):
+            raise ValueError('values that no flags give')
+    return settings
 
 
 def changed_settings(folder, given, recorded, may_change=()):
@@ -1757,10 +2034,9 @@ def changed_settings(folder, given, recorded, may_change=()):
     settings = Settings({name: given.get(name, value) for name, value in recorded.items()})
     check_meaning(given, settings)
     for name, value in recorded.items():
-        shorter = name == 'iterations' and settings[name] < value
-        if settings[name] != value and (name not in may_change or shorter):
-            raise UsageError(f'argument --{name.replace("_", "-")}: {settings[name]} contradicts {value} of the run '
-                             f'in {folder}; leave it out, or give another --output')
+        if settings[name] != value and name not in may_change:
+            raise UsageError(f'argument --{name.replace("_", "-")}: {flag_value(settings[name])} contradicts '
+                             f'{flag_value(value)} of the run in {folder}; leave it out, or give another --output')
     return settings
 
 
@@ -1769,32 +2045,46 @@ def sample_run(folder, given):
     recorded = recorded_settings(folder, '--sample')
     with locked(folder):
         settings = changed_settings(folder, given, recorded)
-        summary = read_file(folder/'summary.json')
+        summary = read_summary(folder)
         if not summary:
-            raise Failure(f'{folder} holds no trained generator yet; train one with --resume')
+            raise Failure(f'{folder} holds no trained generator yet; train on with --resume, or finish it as it is: '
+                          f'--resume --iterations {trained_iterations(folder)}')
+        for name in 'saved_model/saved_model.pb', 'snapshots/data.npz':
+            if not (folder/name).exists():
+                raise Failure(f'{folder/name} is missing; --resume writes it anew')
         with reading(folder/'saved_model'):
-            write_samples(folder, settings, given['sample'])
+            try:
+                write_samples(folder, settings, given['sample'])
+            except tf.errors.OpError as error:
+                raise ValueError from error
     say(f'{given["sample"]} samples of the generator of iteration {summary["delivered_iteration"]} are in '
         f'{folder/"generated_samples.csv"}')
+
+
+def trained_iterations(folder):
+    """How far the run in a folder has come, by its checkpoint."""
+    path = folder/'checkpoint.npz'
+    with reading(path):
+        arrays = read_file(path)
+        return json.loads(arrays['state'].tobytes())['iteration'] if arrays else 0
 
 
 def resume_run(folder, given, array):
     """--resume, also of a finished run that is to be longer or have more pictures. Returns the summary."""
     recorded = recorded_settings(folder, '--resume')
-    own_data = ('data',) if recorded['fingerprint'] else ()  # which may have moved
+    own_data = ('data',) if recorded.fingerprint else ()  # which may have moved
     with locked(folder):
         settings = changed_settings(folder, given, recorded, MAY_CHANGE + own_data)
-        summary = read_file(folder/'summary.json')
-        if summary and all(settings[name] == recorded[name] for name in ('iterations', 'pictures')):
+        unchanged = settings.iterations == recorded.iterations and settings.pictures == recorded.pictures
+        whole = all((folder/name).exists() for name in TO_FINISH)
+        if unchanged and whole and is_finished(folder, recorded):
             say(f'The run in {folder} is finished: {settings.iterations} iterations.')
             with drawing_process(folder, settings):  # which draws what a kill may have prevented
-                return summary
+                return read_summary(folder)
         source = settings.data if array is None else array
         rows, names, image = find_rows(source, settings.columns)
         if fingerprint(rows) != settings.fingerprint:
-            raise UsageError(
-                f'argument --data: {settings.data} is not what the run began with; give that by '
-                '--data')
+            raise UsageError(f'argument --data: {settings.data} is not what the run began with; give that by --data')
         return train_run(folder, settings, make_data(settings, rows, names, image), resuming=True)
 
 
@@ -1834,27 +2124,40 @@ def describe(run):
 def report(folder, summary, drawing):
     """Prints what came out and where it is."""
     say(f'Training    {summary["seconds"]["training"]:.1f} s')
-    final = [f'{name.replace("_", " ")} {x:.4g}'
-             for name, x in summary['final'].items() if x is not None]
-    if final:
-        say(
-            f'Samples     {", ".join(final)} (generator of iteration '
-            f'{summary["delivered_iteration"]})')
-    words = {True: 'holds', False: 'not so', None: 'undefined'}
+    delivered = summary['delivered_iteration']
+    untrained = ', which is hardly trained' if delivered == 0 else ''
+    say(f'Samples     {FINAL_ROWS}, of the generator of iteration {delivered}{untrained}')
+    for line in measures_in_words(summary['final']):
+        say(f'            {line}')
+    words = {True: 'holds', False: 'not so', None: 'unclear'}
     for claim in summary['claims'].values():
-        figures = [f'{name} {"undefined" if x is None else format(x, ".3g")}' for name, x in claim['measured'].items()]
-        say(
-            f'{words[claim["holds"]]:<11} {claim["claim"]} '
-            f'({claim.get("finding", ", ".join(figures))})')
+        figures = [f'{name}: {value:.3g}' for name, value in claim['measured'].items() if value is not None]
+        found = claim.get('finding') or '; '.join(figures) or 'too short a run to say'
+        say(f'{words[claim["holds"]]:<11} {claim["claim"]} ({found})')
     if summary['verdict']:
         say(f'Verdict     {summary["verdict"]}')
     if drawing:
-        say(
-            f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them '
-            'together')
+        say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
         if drawing.returncode:
-            command = f'python plotting.py {shlex.quote(str(folder))}'
+            command = f'python plotting.py {shell_path(folder)}'
             say(f'Some pictures are missing; draw them by: {command}', file=sys.stderr)
+
+
+def measures_in_words(final):
+    """Lines on the measures of the final samples."""
+    lines = []
+    if final['energy_distance'] is not None:
+        beside = [f'real rows {final["floor"]:.2g}']
+        if 'shuffled' in final:
+            beside.append(f'shuffled columns {final["shuffled"]:.2g}')
+        if final['energy_distance'] < 0:
+            beside.append('below 0 by chance')
+        lines.append(f'energy distance {final["energy_distance"]:.3g}, standard error '
+                     f'{final["energy_distance_error"]:.1g} ({", ".join(beside)})')
+    if final['neighbours_samples'] is not None:
+        lines.append(f'nearest neighbour of their own kind: {final["neighbours_samples"]:.0%} of the samples, '
+                     f'{final["neighbours_real"]:.0%} of real rows (50% where they are alike)')
+    return lines
 
 
 # ----------------------------------------------------------------------------------------------- command line
@@ -1905,7 +2208,8 @@ FLAGS = {  # section: flag, default, meaning, and the other arguments for argpar
         ('--seed', 0, 'fixes everything random', number(int, 0, 2**32 - 1)),
         ('--step-by-step', False, 'train as the tutorial does, one sess.run a step', SWITCH)],
     'what is written': [
-        ('--output', 'outputs', 'where to: a folder', dict(metavar='DIR')),
+        ('--output', None, 'where to: a folder (default: outputs, or a folder in it that is named after your flags)',
+         dict(metavar='DIR')),
         ('--log-every', 10, 'iterations between rows of the loss log', EVERY),
         ('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', EVERY),
         ('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', EVERY),
@@ -1936,7 +2240,8 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser():
     """The parser of FLAGS. It has no defaults: what it returns is what the user gave."""
-    parser = Parser('gan_quadratic.py', description=__doc__.split('\n\nRead')[0],
+    about = (__doc__ or '').split('\n\nRead')[0]  # none under python -OO
+    parser = Parser('gan_quadratic.py', description=about,
                     formatter_class=argparse.RawDescriptionHelpFormatter,
                     argument_default=argparse.SUPPRESS, allow_abbrev=False)
     for title, flags in FLAGS.items():
@@ -1984,16 +2289,23 @@ def train(**flags):
     [10000, dim] in the data's units; None with `sample=N`. Raises UsageError (a ValueError) where the command would
     exit with 2, Failure or OSError where with 1.
     """
+    for name in flags:
+        if name not in DEFAULTS:
+            raise UsageError(f'train() has no argument {name!r}; it has {", ".join(DEFAULTS)}')
     array = None
+    data = flags.get('data')
+    if data is not None and not isinstance(data, (str, os.PathLike)):
+        array = data
+        flags['data'] = 'an array'
+    return run_command(parse(as_typed(flags)), array)
+
+
+def as_typed(flags):
+    """The words that give these flags on a command line; None and False give none."""
     argv = []
     for name, value in flags.items():
         flag = '--' + name.replace('_', '-')
-        if name not in DEFAULTS:
-            raise UsageError(f'train() has no argument {name!r}; it has {", ".join(DEFAULTS)}')
-        if name == 'data' and not isinstance(value, (str, os.PathLike)):
-            array = value
-            argv.append('--data=an array')
-        elif name == 'normalize' and value is False:
+        if name == 'normalize' and value is False:
             argv.append('--no-normalize')
         elif value is True:
             argv.append(flag)
@@ -2001,7 +2313,7 @@ def train(**flags):
             argv += [flag, *(f' {each}' for each in value)]  # a space, for it may begin with -
         elif value is not False and value is not None:
             argv.append(f'{flag}={value}')
-    return run_command(parse(argv), array)
+    return argv
 
 
 @contextlib.contextmanager
@@ -2049,9 +2361,6 @@ def complain(error):
 
 def main(argv=None):
     """The command. Returns its exit status: 0, 1 for failures, 2 for usage, 130 and 143 for Ctrl-C and SIGTERM."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass  # a closed stdin, stdout or stderr must not become one of the run's files
-    os.close(descriptor)
     given = {}
     with interruptible() as signals:
         try:
@@ -2061,13 +2370,24 @@ def main(argv=None):
         except BaseException as error:
             if not signals:
                 return complain(error)
-    # Whatever the interrupted code has made of it.
-    folder = given.get('output', DEFAULTS['output'])
-    line = 'nothing was saved yet'
-    if Path(folder, 'settings.json').exists():
-        line = f'go on with: python gan_quadratic.py --resume --output {shlex.quote(folder)}'
-    say(f'gan_quadratic.py: stopped; {line}', file=sys.stderr)
-    return 128 + signals[0]
+    say(f'gan_quadratic.py: stopped; {how_to_go_on(folder_of(given))}', file=sys.stderr)
+    return 128 + signals[0]  # whatever the interrupted code has made of it
+
+
+def how_to_go_on(folder):
+    """What can be done with a run that was stopped, in a line."""
+    if not (folder/'settings.json').exists():
+        return 'nothing was saved yet'
+    line = f'go on with: python gan_quadratic.py --resume --output {shell_path(folder)}'
+    trained = trained_iterations(folder)
+    if trained:
+        line += f'; or finish it as it is, by the same and --iterations {trained}'
+    return line
+
+
+def shell_path(path):
+    """A path as a shell and a command take it, also where it begins with a minus."""
+    return shlex.quote(os.path.join('.', path) if str(path).startswith('-') else str(path))
 
 
 if __name__ == '__main__':
