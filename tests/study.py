@@ -307,13 +307,8 @@ def cases_rows(rng):
     cases['copies of the real ones'] = real.copy()
     for name, samples in cases.items():
         distance, error = program.energy_distance_to(real)(samples)
-        yield [name, f'{distance:.2g}', f'{error:.1g}', listed(shares(samples, real))]
-
-
-def shares(samples, real):
-    """The neighbours' shares, columns in units of the real ones' deviation."""
-    spread = real.std(axis=0)
-    return program.neighbour_shares(samples/spread, real/spread)
+        shares = program.neighbour_shares(samples, real)
+        yield [name, f'{distance:.2g}', f'{error:.1g}', listed(shares)]
 
 
 def repeats_row(rows, results):
@@ -327,7 +322,7 @@ def repeats_row(rows, results):
         fresh = normal_rows(n, rng)
         some = rng.permutation(results['samples'])[:JUDGING_ROWS]
         distance, _ = program.energy_distance_to(fresh, spread, unpaired=True)(samples)
-        return [distance, *program.neighbour_shares(some/spread, fresh/spread)]
+        return [distance, *program.neighbour_shares(some, fresh, spread)]
 
     _, held_out = program.hold_out(rows, len(rows), rng)
     repeats = np.array([distance_and_shares(len(held_out)) for _ in range(REPEATS)])

@@ -168,7 +168,10 @@ def measure(name, seed, flags):
     of_samples, of_real = neighbour_shares(samples, other, spread, rng)
 
     delivered = results['delivered_iteration']
-    number = delivered//results['settings']['snapshot_every']
+    number, beyond = divmod(delivered, results['settings']['snapshot_every'])
+    if beyond:  # the end of training, where no snapshot falls on it
+        seen.append(samples)
+        number = -1
     distances = [distance(each, other, spread) for each in seen]
     return {
         'floor': distance(half[:LARGEST_HALF], other, spread),
