@@ -509,8 +509,8 @@ def energy_distance_to(real, spread=None, unpaired=False):
 def neighbour_shares(samples, real, spread=None):
     """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d],
     and of as many real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if
-    alike, 1 if apart, 0 if copied. Where others are equally near, the mean of a random choice among
-    them counts. Coordinates are divided as in `energy_distance_to`."""
+    alike, 1 if apart, 0 if copied. Of equal rows, the mean of a random choice among them counts.
+    Coordinates are divided as in `energy_distance_to`."""
     n = min(len(samples), len(real), 1000)
     spread = deviations(real) if spread is None else spread
     both = standardised(np.concatenate([samples[:n], real[:n]]), real.mean(axis=0), spread)
@@ -990,8 +990,9 @@ def normal_inputs(rows):
     for column, values in zip(scores.T, rows.T):
         column[np.lexsort((rng.random(n_rows), values))] = in_order
     some = scores[:FINAL_ROWS].astype(float)
-    nearest = [np.partition(block, 1, axis=1)[:, 1] for block in distances(some[:1000], some)]
-    to_nearest = float(np.median(np.concatenate(nearest)))/math.sqrt(dim)
+    nearest = [np.partition(squares, 1, axis=1)[:, 1]  # the first is the row itself
+               for _, _, squares in squared_distances(some[:1000], some)]
+    to_nearest = math.sqrt(max(0, np.median(np.concatenate(nearest)))/dim)
     s = np.float32(min(1, math.sqrt(5*dim/n_rows), to_nearest))
 
     def inputs(n, rng):
@@ -1393,16 +1394,19 @@ class Snapshots:
         low = data.low - margin
         high = data.high + margin
         plane = np.empty([0, len(data.names)])
+        sheet = np.empty([0, min(noise_dim, 2)])
         self.grid = np.empty([0, noise_dim])
         if len(data.names) == 2:
             plane = lattice(*np.linspace(low, high, 64).T)
-            grid = lattice(*[np.linspace(-1, 1, 33)]*min(noise_dim, 2))
-            further = noise_dim - grid.shape[1]
-            self.grid = np.pad(grid, [(0, 0), (0, further)])  # at 0 in further dimensions
+            n_sheets, side = (1, 33) if noise_dim <= 2 else (8, 17)
+            sheet = lattice(*[np.linspace(-1, 1, side)]*min(noise_dim, 2))
+            further = sample_Z(n_sheets, noise_dim - sheet.shape[1], np.random.default_rng(0))
+            self.grid = np.column_stack([np.tile(sheet, [n_sheets, 1]),
+                                         np.repeat(further, len(sheet), axis=0)])
         self.X_and_plane = data.transform.to_networks(np.concatenate([self.X, plane]))
         self.picture_data = dict(
             training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
-            image=data.image or [], noise=self.grid[:, :2], **self.baselines)
+            image=data.image or [], noise=sheet, **self.baselines)
         if data.own and not data.image:
             self.picture_data['rows'] = all_real_rows(data)
 
@@ -1412,13 +1416,19 @@ class Snapshots:
         sess, gan = networks.sess, networks.gan
         d_steps, g_steps = networks.steps
 
-        def features():
-            return sess.run([gan.r_rep, gan.g_rep], feed_dict={gan.X: X_batch, gan.Z: Z_batch})
-        before_d = features()
+        kernel, bias = tf.trainable_variables('GAN/Discriminator')[-2:]  # of the last layer
+
+        def look():
+            """Features of real and of generated samples, and the last layer: D(x) = sigmoid of
+            feature 1, feature 2 and 1 times these three."""
+            *features, k, b = sess.run([gan.r_rep, gan.g_rep, kernel, bias],
+                                       feed_dict={gan.X: X_batch, gan.Z: Z_batch})
+            return features, [*k[:, 0], *b]
+        before_d, boundary_before = look()
         dloss = update_discriminator(sess, gan, X_batch, Z_batch, d_steps)
-        before_g = features()
+        before_g, boundary_after = look()
         gloss = update_generator(sess, gan, Z_batch, g_steps)
-        after_g = features()
+        after_g, _ = look()
 
         n_shown = len(self.picture_data['real'])
         Z_shown = np.concatenate([Z_batch, self.Z])[:n_shown]
@@ -1431,6 +1441,7 @@ class Snapshots:
         n = len(self.X)
         arrays = dict(generated=generated.astype(np.float32),
                       features=np.array([before_d, before_g, after_g]),
+                      boundary=np.array([boundary_before, boundary_after]),
                       decision=r_D[n:].astype(np.float32),
                       mapping=samples[MEASURED_ROWS:].astype(np.float32))
         mean_D = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
@@ -1854,7 +1865,9 @@ def tell(drawing, byte):
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
 MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
-TO_FINISH = 'saved_model/saved_model.pb', 'generated_samples.csv', 'snapshots/data.npz'
+TO_FINISH = (  # what --resume writes anew where it is missing
+    'saved_model/saved_model.pb', 'saved_model/variables/variables.index', 'generated_samples.csv',
+    'saved_model/variables/variables.data-00000-of-00001', 'snapshots/data.npz')
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
@@ -2049,8 +2062,8 @@ def sample_run(folder, given):
         if not summary:
             raise Failure(f'{folder} holds no trained generator yet; train on with --resume, or finish it as it is: '
                           f'--resume --iterations {trained_iterations(folder)}')
-        for name in 'saved_model/saved_model.pb', 'snapshots/data.npz':
-            if not (folder/name).exists():
+        for name in TO_FINISH:
+            if not (folder/name).exists() and name != 'generated_samples.csv':
                 raise Failure(f'{folder/name} is missing; --resume writes it anew')
         with reading(folder/'saved_model'):
             try:
