@@ -71,8 +71,8 @@ def test_every_picture_is_whole(name, tmp_path, monkeypatch):
 
 def draw_metrics(folder, **columns):
     """The panels of metrics.png, by title, where columns of metrics.csv hold these values; None: there is no such."""
-    figure = plotting.FigureCanvasAgg(plotting.figures.Figure()).figure
-    data = plotting.Run(make_folder(folder, RNG.normal(size=[300, 2]))).data
+    figure = plotting.FigureCanvasAgg(plotting.Figure()).figure
+    data = plotting.Drawing(make_folder(folder, RNG.normal(size=[300, 2]))).data
     with open(folder/'metrics.csv', newline='') as file:
         rows = [dict(row, **{name: value[k] for name, value in columns.items() if value})
                 for k, row in enumerate(csv.DictReader(file))]
@@ -154,7 +154,7 @@ def test_a_folder_without_a_run_is_bad_input(tmp_path):
 def test_what_moves_is_drawn_and_nothing_stays(tmp_path):
     """On D's map: the line where it cannot tell, and how many samples lie outside."""
     folder = make_folder(tmp_path/'run', *DATA['built-in'][:1], iterations=(0,))
-    paint = plotting.Run(folder).painters['discriminator/decision_%06d.png']
+    paint = plotting.Drawing(folder).painters['discriminator/decision_%06d.png']
     shot = plotting.read_file(folder/'snapshots'/'000000.npz')
     nowhere, across = (dict(shot, decision=np.tile(np.linspace(0, end, 8), 8)) for end in (0.4, 1))
     drawn = []
@@ -239,7 +239,7 @@ def test_the_page_is_written_once_a_second(copy, monkeypatch):
     monkeypatch.setattr(plotting.time, 'monotonic', lambda: next(clock))
     for i in range(300, 1000, 100):
         shutil.copy(copy/'snapshots'/'000200.npz', copy/'snapshots'/f'000{i}.npz')
-    plotting.Run(copy).draw_frames()
+    plotting.Drawing(copy).draw_frames()
     assert len(shown) == 3 and all(iterations == [*range(0, iterations[-1] + 1, 100)] for iterations in shown)
 
 
