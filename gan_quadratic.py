@@ -818,16 +818,19 @@ def reading(path):
         raise Failure(f'{path} is damaged, or of another run; put back a copy, or start anew by --overwrite')
 
 
-def read_file(path):
-    """What a file of a run holds: .json and .npz values by name, .csv its header and rows [n, columns], NaN in empty
-    cells, without a last line still being written; None where there is none. Raises Failure where it is damaged."""
+def read_file(path, most=None):
+    """What a file of a run holds: .json and .npz values by name, .csv its header and its first `most` rows, or all,
+    [n, columns], NaN in empty cells, without a last line still being written; None where there is none. Raises Failure
+    where it is damaged."""
     if not path.exists():
         return None
     with reading(path):
         if path.suffix == '.json':
             return dict(json.loads(path.read_text(encoding='utf-8')))
         if path.suffix == '.csv':
-            header, *lines = [*csv.reader(path.read_text(encoding='utf-8').split('\n')[:-1])] or [[]]
+            with open(path, encoding='utf-8-sig', newline='') as file:
+                whole = (line for line in file if line.endswith('\n'))
+                header, *lines = [*itertools.islice(csv.reader(whole), most and most + 1)] or [[]]
             rows = np.array([[float(cell or 'nan') for cell in line] for line in lines])
             return header, rows.reshape(-1, len(header) or 1)
         with np.load(path) as arrays:
