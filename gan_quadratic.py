@@ -393,16 +393,12 @@ def neighbour_shares(samples, real):
 def sample_measures(samples, data, distance):
     """Of samples [n, dim], None if undefined: energy distance; of a curve the median |y - curve(x)| and coverage, the
     share of 20 x bins with at least a quarter of their fair share; with rows kept back `neighbour_shares`."""
-    measured = dict(energy_distance=distance(samples) if distance else None, curve_residual=None, coverage=None)
-    if data.curve:
-        x, y = samples.T
-        counts, _ = np.histogram(x, 20, (data.low[0], data.high[0]))
-        measured.update(curve_residual=float(np.median(np.abs(y - data.curve(x)))),
-                        coverage=float(np.mean(counts >= len(x)/20/4)))
-    if data.kept is not None:
-        spread, kind = (np.ones(1), np.float32) if data.image else (data.rows.std(axis=0), float)
+    measured = dict(energy_distance=distance(samples) if distance else None)
+    rest = data.kept if data.kept is not None else data.sample(1000, np.random.default_rng(5))
+    if True:
+        spread, kind = (np.ones(1), np.float32) if data.image else ((data.rows if data.rows is not None else rest).std(axis=0), float)
         measured['neighbours_samples'], measured['neighbours_real'] = neighbour_shares(*(
-            ((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind) for rows in (samples, data.kept)))
+            ((rows[:1000] - data.low)/np.where(spread > 0, spread, 1)).astype(kind) for rows in (samples, rest)))
     return measured
 
 
@@ -416,7 +412,7 @@ def metrics_row(iteration, losses, answers, features, measured):
         'Discriminator Loss Spread': losses[:, 0].std(), 'Generator Loss Mean': losses[:, 1].mean(),
         'Generator Loss Spread': losses[:, 1].std(), 'D on Real': answers[0], 'D on Generated': answers[1],
         **{name.replace('_', ' ').title(): value for name, value in measured.items()},
-        'Feature Mixing': energy_distance_to(real_after)(after),
+        'Feature Distance': energy_distance_to(real_after)(after),
         'Centroid Distance Before': was, 'Centroid Distance After': now, 'Moved Toward': int(now < was),
         'Largest Real Move': np.abs(real_after - real).max()}
 
@@ -429,7 +425,7 @@ def check_claims(columns, final):
               for name, level in (('Discriminator', 2*math.log(2)), ('Generator', math.log(2))))
     # The last tenth in parts of the first. Iteration 0 has but one loss and so no spread.
     spread, mixing = (column[-n:].mean()/column[:n].mean() if len(column) and column[:n].mean() > 0 else math.nan
-                      for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Mixing']))
+                      for column in (columns['Discriminator Loss Spread'][1:], columns['Feature Distance']))
     floor, shuffled = final.get('floor', 0), final.get('shuffled', 0)
     share = max(final.get('neighbours_samples', 0), final.get('neighbours_real', 0))
     distance = math.nan if final['energy_distance'] is None else final['energy_distance']
@@ -935,7 +931,7 @@ class Run:
             self.X, rows = data.kept[:MEASURED_ROWS], data.rows[:MEASURED_ROWS]
             if not data.image:  # the distance of pixels would say little
                 self.distance = energy_distance_to(self.X, data.rows.std(axis=0), unpaired=True)
-                shuffled, kept = np.random.default_rng(0).permuted(rows, axis=0), dict(kept=self.X)
+                shuffled, kept = np.random.default_rng(0).permuted(rows, axis=0), dict(rows=np.concatenate([data.kept, data.rows])[:10000])
                 self.levels = dict(floor=self.distance(rows), shuffled=self.distance(shuffled))
         width = data.high - data.low
         margin = 0 if data.image else np.where(width > 0, 0.15*width, np.maximum(1, 0.1*np.abs(data.high)))
@@ -945,10 +941,14 @@ class Run:
             self.plane = np.stack(np.meshgrid(*np.linspace(low, high, 64).T), -1).reshape(-1, 2)
             axes = [np.linspace(-1, 1, 33)]*min(self.noise_dim, 2)
             grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, len(axes))
-            self.grid = np.pad(grid, [(0, 0), (0, self.noise_dim - len(axes))])  # at 0 in further dimensions
+            self.grid = grid
+            if self.noise_dim > 2:
+                further = np.random.default_rng(0).uniform(-1, 1, [8, 1, self.noise_dim - 2])
+                self.grid = np.concatenate([np.broadcast_to(grid, [8, *grid.shape]), np.broadcast_to(
+                    further, [8, len(grid), self.noise_dim - 2])], axis=2).reshape(-1, self.noise_dim)
         self.measured_X = data.transform.to_networks(np.concatenate([self.X, self.plane]))
         self.shown = dict(training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
-                          image=data.image or [], noise=self.grid[:, :2], **self.levels, **kept)
+                          image=data.image or [], noise=self.grid[:1089 if self.noise_dim > 1 else None, :2], **self.levels, **kept)
 
     def train(self):
         """The training loop, from where the run stands to its end, with its log, its snapshots and its checkpoints."""
@@ -1017,14 +1017,19 @@ class Run:
         D(x) on real and on generated samples, samples [n, dim] to measure, and with --keep best G's weights."""
         sess, gan, settings, n = self.sess, self.gan, self.settings, len(self.X)
         feed = {gan.X: X_batch, gan.Z: Z_batch}
+        last = settings['hidden'] and [v for v in tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope='GAN/Discriminator')
+                                       if 'RMSProp' not in v.name and 'Average' not in v.name][-2:]
+        kernel, bias = last
         dloss, gloss, features = train_iteration(sess, gan, X_batch, Z_batch, settings['d_steps'], settings['g_steps'],
-                                                 look=lambda: sess.run([gan.r_rep, gan.g_rep], feed_dict=feed))
+                                                 look=lambda: sess.run([gan.r_rep, gan.g_rep, kernel, bias], feed_dict=feed))
+        boundary = np.array([[*k[:, 0], *b] for _, _, k, b in features[:2]])
+        features = [look[:2] for look in features]
         Z_shown = np.concatenate([Z_batch, self.Z])[:len(self.shown['real'])]  # as many as real ones are drawn
         generated = sess.run(self.samples, feed_dict={gan.Z: Z_shown})
         *logits, samples = sess.run([gan.r_logits, gan.f_logits, self.samples], feed_dict={
             gan.X: self.measured_X, gan.Z: np.concatenate([self.Z, self.grid])})
         r_D, f_D = (np.exp(-np.logaddexp(0, -x[:, 0].astype(float))) for x in logits)  # the sigmoid, without overflow
-        arrays = dict(generated=generated.astype(np.float32), features=np.array(features),
+        arrays = dict(generated=generated.astype(np.float32), features=np.array(features), boundary=boundary,
                       decision=r_D[n:].astype(np.float32), mapping=samples[MEASURED_ROWS:].astype(np.float32))
         weights = sess.run(self.generator) if settings['keep'] == 'best' else None
         answers = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
