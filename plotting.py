@@ -1,9 +1,11 @@
-"""Draws the pictures and the page of a run from the numbers in its folder; a process of its own, without TensorFlow.
+"""Draws the pictures and the page of a run from the numbers in its folder; a process of its own,
+without TensorFlow.
 
-    python plotting.py DIR        every picture of the run in DIR, anew, and its page (DIR: outputs where none is given)
+    python plotting.py DIR        every picture of the run in DIR, and its page (else: outputs)
 """
 import argparse
 import contextlib
+import fcntl
 import json
 import logging
 import math
@@ -14,14 +16,17 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
-from gan_quadratic import INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P does not look here
+from gan_quadratic import (
+    INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing)
 
-logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", on a user's first run
+logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", the first time
 os.environ['MPLBACKEND'] = 'agg'
 os.environ['MATPLOTLIBRC'] = os.devnull  # pictures are the same whatever a user has set
 here = os.open('.', getattr(os, 'O_PATH', os.O_RDONLY))
@@ -32,14 +37,16 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
     from PIL import Image
 except ImportError as error:
     sys.exit(f'plotting.py: {error}; {INSTALL}')
 os.fchdir(here)
+os.close(here)
 
 
 def numbered(folder, pattern):
-    """The files of a folder that a pattern with %06d names: iteration -> path, in the order of the iterations."""
+    """The files of a folder that a pattern with %06d names: iteration -> path, in that order."""
     name = re.escape(Path(pattern).name).replace('%06d', r'(\d{6,})')
     found = {}
     for path in (folder/pattern).parent.glob('*'):
@@ -49,7 +56,7 @@ def numbered(folder, pattern):
     return dict(sorted(found.items()))
 
 
-# ------------------------------------------------------------------------------------------------ axes and points
+# ---------------------------------------------------------------------------------- axes and points
 
 rcParams.update({
     'figure.constrained_layout.use': True,
@@ -60,7 +67,7 @@ rcParams.update({
     'legend.frameon': False,
     'legend.fontsize': 9,
 })
-REAL = '#0072b2'  # this and the next are told apart by the colour-blind too; the same in every picture
+REAL = '#0072b2'  # the colour-blind, too, tell it from the next; both are the same in every picture
 GENERATED = '#d55e00'
 DARK = '#333333'  # the discriminator's, which sees both
 GREY = '0.4'      # remarks
@@ -69,33 +76,27 @@ PALE = colors.LinearSegmentedColormap.from_list('under points', ['#f0bb8c', '#ff
 BARE = dict(xticks=[], yticks=[])
 SHAPES = {REAL: 'o', GENERATED: 's'}
 LEGEND = dict(loc='outside lower center', ncols=2)  # where it hides no points
-ANIMATED = dict(animated=True)  # matplotlib's word for what is drawn not with the rest, but each time anew
+ANIMATED = dict(animated=True)  # matplotlib's word for what is drawn each time anew
 OPEN = dict(ANIMATED, fillstyle='none', markeredgewidth=0.8)
 FILLED = dict(ANIMATED, markeredgewidth=0)
 
 
-class View(NamedTuple):
-    """Axes, and which of the data's columns they show."""
-    ax: object
-    columns: tuple
-
-
 def short(name, most=18):
-    """A user's text on one line, with an ellipsis where it is longer than `most`; no $ begins a formula."""
-    name = ' '.join(str(name).split())
+    """A user's text on one line, cut where it is longer than `most`; no $ begins a formula."""
+    name = ' '.join(str(name).encode(errors='replace').decode().split())
     if len(name) > most:
         name = name[:most - 1] + '…'
     return name.replace('$', r'\$')
 
 
 def scale_axis(ax, axis, values, numbers):
-    """Makes an axis, 'x' or 'y', logarithmic from 0 both ways where a few values hide how all others differ."""
+    """Makes an axis, 'x' or 'y', logarithmic both ways from 0 where few values hide all others."""
     middle = np.median(values)
     away = np.abs(values - middle)
     usual = np.median(away[away > 0]) if away.any() else 0
     if away.max() <= max(30*usual, np.abs(middle)):
         ax.locator_params(axis=axis, nbins=numbers)
-        ax.ticklabel_format(axis=axis, scilimits=(-3, 4))  # longer numbers would take the picture's room
+        ax.ticklabel_format(axis=axis, scilimits=(-3, 4))  # longer numbers take the picture's room
         return
 
     linear = 10**math.ceil(math.log10(usual))  # so that no power of ten below it is close to the 0
@@ -110,14 +111,15 @@ def scale_axis(ax, axis, values, numbers):
 
 
 def data_axes(figure, data, where=111):
-    """The views of rows [n, dim], whose limits stay: of more than 3 columns, each pair of the first four."""
+    """Views of rows [n, dim], (axes, columns on them), whose limits stay: of more than 3 columns,
+    one of each pair of the first 4."""
     dim = len(data['low'])
     if dim > 3:
         pairs = combinations(range(4), 2)
-        views = [View(ax, pair) for ax, pair in zip(figure.subplots(2, 3).flat, pairs)]
+        views = list(zip(figure.subplots(2, 3).flat, pairs))
     else:
         ax = figure.add_subplot(where, projection='3d' if dim == 3 else None)
-        views = [View(ax, range(dim))]
+        views = [(ax, range(dim))]
 
     longest = 24 if dim < 3 and where == 111 else 14
     for ax, columns in views:
@@ -152,7 +154,7 @@ def arrange_cube(ax):
     ax.tick_params(axis='z', pad=6)
     for axis in ax.xaxis, ax.yaxis, ax.zaxis:
         axis.labelpad = 10
-    ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels that stand around a cube
+    ax.set_box_aspect(None, zoom=0.85)  # the layout knows nothing of labels around a cube
 
 
 def arrange_pair(ax):
@@ -191,7 +193,7 @@ def round_ends(low, high):
 
 
 def tiled(rows, data):
-    """Up to 64 images as one picture, 8 by 8, in [0, 1]; rows [n, pixels] are in the data's units."""
+    """Up to 64 images [n, pixels], in the data's units, as one picture, 8 by 8, in [0, 1]."""
     height, width, *channels = data['image']
     low = data['low'].min()
     spread = data['high'].max() - low
@@ -202,14 +204,18 @@ def tiled(rows, data):
     return lines.reshape(8*height, 8*width, *channels)
 
 
-# ------------------------------------------------------------------------------ pictures of each snapshot
-# Each function prepares a figure and returns the function that updates its animated artists by a snapshot's arrays.
+# ------------------------------------------------------------------------ pictures of each snapshot
+# Each function prepares a figure. It returns the function that updates it by a snapshot's arrays.
 
-# Open before an update, small and filled after it, the real ones larger: all four are seen even where they coincide.
+# Open before an update, small and filled after it, the real ones larger: all are seen, even where
+# they coincide.
 FEATURES = (('Real Data Before', REAL, 9, OPEN),
             ('Real Data After', REAL, 4, FILLED),
             ('Generated Data Before', GENERATED, 5, OPEN),
             ('Generated Data After', GENERATED, 2.8, FILLED))
+BANDS = 10  # shades of D(x) from 0 to 1: an even number, so that the line at 0.5 lies between two
+NEARER = '#dbe9f4'
+FAR = 500   # no larger disc can be told from this one on axes from -1 to 1
 
 
 def samples(figure, data):
@@ -241,89 +247,148 @@ def image_samples(figure, data):
     return lambda snapshot: image.set_data(tiled(snapshot['generated'], data))
 
 
-def end_numbers(ax):
-    """The numbers at the ends of both axes, as texts: ticks that move take too long. Returns what writes them."""
-    style = dict(ANIMATED, xycoords='axes fraction', textcoords='offset points', fontsize=9)
-
-    def text(place, shift, **alignment):
-        return ax.annotate('0', place, shift, **alignment, **style)
-
-    texts = (text((0, 0), (0, -6), ha='left', va='top'),
-             text((1, 0), (0, -6), ha='right', va='top'),
-             text((0, 0), (-6, 0), ha='right', va='bottom', rotation=90),
-             text((0, 1), (-6, 0), ha='right', va='top', rotation=90))
-
-    def write(low, high):
-        for text, value in zip(texts, (low[0], high[0], low[1], high[1])):
-            text.set_text(f'{value:.10g}')
-    return write
+def moving_text(ax, x, y, **style):
+    """Of numbers alone: each letter that is drawn anew takes its time."""
+    return ax.text(x, y, '', transform=ax.transAxes, **style, **ANIMATED)
 
 
-def feature_axes(step, ax, larger=1):
-    """Axes for four series of features around the update of network `step`, which follow the series. Returns the
-    function that shows clouds [4, n, 2] on them."""
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel='feature 1', ylabel='feature 2', **BARE)
-    write_ends = end_numbers(ax)
-    series = [points([View(ax, (0, 1))], f'{name} {step} step', color, larger*markersize, style)
-              for name, color, markersize, style in FEATURES]
+def moving_frame(ax):
+    """The frame of axes, to be drawn over areas that move."""
+    ax.spines[:].set_visible(False)
+    corners = [0, 0, 1, 1, 0], [0, 1, 1, 0, 0]
+    ax.plot(*corners, color='black', linewidth=0.8, clip_on=False, transform=ax.transAxes, **ANIMATED)
 
-    def show(clouds):
+
+def feature_axes(step, ax, square=False):
+    """Axes for features around the update of network `step`, which follow them; square ones have
+    one scale. Returns the function that shows clouds [4, n, 2] and D's last layer, `boundary`."""
+    ax.set(xlim=(0, 1), ylim=(0, 1), **BARE)
+    ax.set_xlabel('feature 1', loc='left')
+    ax.set_ylabel('feature 2', loc='bottom')
+    width = moving_text(ax, 1, -0.02, ha='right', va='top')  # ticks that move take too long
+    height = moving_text(ax, -0.02, 1, ha='right', va='top', rotation=90)
+    move_bands = answer_bands(ax)
+    labels = [f'{name} {step} step' for name, *_ in FEATURES]
+    move_series = four_series(ax, labels, 1.6 if square else 1)
+
+    def show(clouds, boundary):
         lowest = clouds.min(axis=(0, 1))
         highest = clouds.max(axis=(0, 1))
         ends = [round_ends(*pair) for pair in zip(lowest, highest)]
         low, high = np.transpose(ends)
-        write_ends(low, high)
-        for move, cloud in zip(series, clouds):
-            move((cloud - low)/(high - low))
+        if square:
+            lacking = np.ptp(ends, axis=1).max() - (high - low)
+            low = low - lacking/2
+            high = high + lacking/2
+        width.set_text(f'{low[0]:.10g} to {high[0]:.10g}')
+        height.set_text(f'{low[1]:.10g} to {high[1]:.10g}')
+        move_bands(boundary, low, high)
+        move_series((clouds - low)/(high - low))
     return show
 
 
-def feature_clouds(snapshot, step):
-    """Features h3 around the update of network `step`, in the order of FEATURES: [4, n, 2]."""
+def four_series(ax, labels, larger=1):
+    """FEATURES on axes from 0 to 1. Returns the function that moves them to clouds [4, n, 2]."""
+    moves = []
+    for label, (_, color, markersize, style) in zip(labels, FEATURES):
+        moves.append(points([(ax, (0, 1))], label, color, larger*markersize, style))
+
+    def move_all(clouds):
+        for move, cloud in zip(moves, clouds):
+            move(cloud)
+    return move_all
+
+
+def answer_bands(ax):
+    """D(x) on axes from 0 to 1, in bands, and the line where it is 0.5. Returns the function that
+    moves them to D's last layer, two weights and a bias, on features from low to high."""
+    bands = []
+    for shade in PALE((np.arange(BANDS) + 0.5)/BANDS):
+        bands += ax.fill([0], [0], color=shade, linewidth=0, antialiased=False, **ANIMATED)
+    label = 'D(x) = 0.5; blue: D says real'
+    line, = ax.plot([], [], color='black', linewidth=1, label=label, **ANIMATED)
+    moving_frame(ax)
+    answers = np.linspace(0, 1, BANDS + 1)
+    logits = np.log(answers/(1 - answers))
+
+    def move(boundary, low, high):
+        weights = boundary[:2]*(high - low)  # on these axes
+        bias = boundary[2] + boundary[:2] @ low
+        steepness = np.hypot(*weights)
+        across = weights/steepness
+        along = 2*across[::-1]*[-1, 1]
+        distances = np.clip((logits - bias)/steepness, -2, 2)  # nothing is seen further away
+        middles = distances[:, None]*across
+        left = middles - along
+        right = middles + along
+        for k, band in enumerate(bands):
+            band.set_visible(distances[k] < distances[k + 1])
+            band.set_xy([left[k], right[k], right[k + 1], left[k + 1]])
+        line.set_data(*zip(left[BANDS//2], right[BANDS//2]))
+    return move
+
+
+def around_step(snapshot, step):
+    """Features h3 around the update of network `step`, [4, n, 2] as FEATURES, and D's last layer
+    after it."""
     first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
     real, generated = snapshot['features'][first:first + 2].astype(float).swapaxes(0, 1)
-    return np.concatenate([real, generated])
+    boundary = snapshot.get('boundary', np.full([2, 3], np.nan))[1]  # older runs have none
+    return np.concatenate([real, generated]), boundary.astype(float)
 
 
 def transformed_features(step, figure, data):
     """Features h3 of both kinds of samples around the update of network `step`."""
     show = feature_axes(step, figure.add_subplot())
     figure.legend(**LEGEND)
-    return lambda snapshot: show(feature_clouds(snapshot, step))
+    return lambda snapshot: show(*around_step(snapshot, step))
 
 
 def centroids(step, figure, data):
-    """The centroids of those four clouds; beside them, enlarged, how the update moved each from a common origin."""
-    left, right = figure.subplots(1, 2)
+    """The centroids of those four clouds; beside them, enlarged, the generated centroid's move as
+    seen from the real one: it came nearer where the arrow ends in the disc around the real one."""
+    left, right = figure.subplots(1, 2, subplot_kw=dict(aspect='equal'))
+    show = feature_axes(step, left, square=True)
     left.set_title('where they are')
-    right.set(xlim=(-1, 1), ylim=(-1, 1), xticks=[0], yticks=[0])
-    right.tick_params(labelbottom=False, labelleft=False)
-    right.set_title(f'how the {step} step moved them, enlarged')
-    label = 'from generated toward real'
-    toward, = right.plot([], [], '--', color='0.5', linewidth=1, label=label, **ANIMATED)
-    style = dict(ANIMATED, markevery=[1], markersize=7)
-    real, = right.plot([], [], color=REAL, marker='o', linewidth=3, **style)
-    generated, = right.plot([], [], color=GENERATED, marker='s', linewidth=1.8, **style)
-    scale = right.text(0, -1.05, '', ha='center', va='top', fontsize=9, **ANIMATED)
-    show = feature_axes(step, left, larger=1.6)
+    right.set(xlim=(-1, 1), ylim=(-1, 1), **BARE)
+    right.set_title('distance to the real centroid\n ')
+    right.set_xlabel('enlarged, edge to edge', loc='left')
+    distances = moving_text(right, 0.5, 1.03, ha='center')
+    width = moving_text(right, 1, -0.02, ha='right', va='top')
+    disc = Circle((0, 0), color=NEARER, label='nearer to the real centroid', **ANIMATED)
+    right.add_patch(disc)
+    moving_frame(right)
+    toward, = right.plot([], [], '--', color=GREY, lw=1, label='straight to it', **ANIMATED)
+    arrow = right.arrow(0, 0, 1, 1, color=GENERATED, width=0.01, head_width=0.09,
+                        length_includes_head=True, **ANIMATED)
+    move_series = four_series(right, ['']*4, 1.6)
     figure.legend(**LEGEND)
 
     def update(snapshot):
-        centers = feature_clouds(snapshot, step).mean(axis=1, keepdims=True)
-        show(centers)
-        real_before, real_after, before, after = centers[:, 0]
-        moves = np.stack([real_after - real_before, after - before])
-        _, reach = round_ends(0, np.abs(moves).max())
-        scale.set_text(f'{reach:g} from the middle to the edge')
-        apart = real_before - before
-        ends = [3*apart/(np.linalg.norm(apart) or 1), *moves/reach]
-        for line, (x, y) in zip((toward, real, generated), ends):
-            line.set_data([0, x], [0, y])
+        clouds, boundary = around_step(snapshot, step)
+        centers = clouds.mean(axis=1, keepdims=True)
+        show(centers, boundary)
+        real, real_after, before, after = centers[:, 0]
+        apart = real - before
+        moved = after - before - (real_after - real)
+        distance = np.hypot(*apart)
+        distance_after = np.hypot(*(apart - moved))
+        word = 'nearer' if distance_after < distance else 'not nearer'
+        distances.set_text(f'{distance:.6g} → {distance_after:.6g}: {word}')
+
+        _, reach = round_ends(0, np.abs(moved).max())
+        width.set_text(f'{2*reach:g}')
+        apart, moved, distance = apart/reach, moved/reach, distance/reach
+        disc.set_radius(min(distance, FAR))
+        disc.set_center(apart*disc.radius/distance)
+        toward.set_data(*zip((0, 0), apart))
+        arrow.set_data(dx=moved[0], dy=moved[1])
+        move_series(np.array([apart, apart, (0, 0), moved])[:, None])
     return update
 
 
 def decision(figure, data):
-    """D(x) over the data's plane, with the contour where the discriminator cannot tell, and samples over it."""
+    """D(x) over the data's plane, with the line where D cannot tell, and samples over it."""
     update_samples = samples(figure, data)
     ax, = figure.axes
     colours = cm.ScalarMappable(cmap=PALE)
@@ -342,86 +407,83 @@ def decision(figure, data):
     return update
 
 
-def cells(grid):
-    """The cells of a grid of points [rows, columns, 2]: their corners, [cells, 4, 2]."""
-    corners = [grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]]
-    return np.stack(corners, axis=2).reshape(-1, 4, 2)
+def cells(grids):
+    """The cells of grids of points [sheets, rows, columns, 2]: their corners, [cells, 4, 2]."""
+    left = grids[:, :, :-1]
+    right = grids[:, :, 1:]
+    corners = [left[:, :-1], right[:, :-1], right[:, 1:], left[:, 1:]]
+    return np.stack(corners, axis=3).reshape(-1, 4, 2)
 
 
 def mapping(figure, data):
-    """A regular grid of noise, coloured by position, and its image under the generator: overlaps show as darker."""
+    """A grid of noise, coloured by position, and its image under the generator: overlaps show as
+    darker. Of more than two noise values, several grids, which differ in the further values."""
     noise = data['noise']
     further = data['noise_dim'] - 2
-    if strip := noise.shape[1] == 1:  # its image is a line
-        edges = [np.insert(noise, 1, height, axis=1) for height in (-0.1, 0.1)]
-        grid = np.stack(edges)
+    strip = noise.shape[1] == 1  # its image is a line
+    if strip:
+        grid = np.stack([np.insert(noise, 1, height, axis=1) for height in (-0.1, 0.1)])
     else:
         side = round(len(noise)**0.5)
         grid = noise.reshape(side, side, 2)
-    sheet = cells(grid)
+    sheet = cells(grid[None])
     u, v = (sheet.mean(axis=1).T + 1)/2
     facecolors = np.stack([u, 0.75*v, 1 - u], axis=1)
 
     left = figure.add_subplot(1, 2, 1, aspect='equal', xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    left.set_title('noise')
-    if further > 0:
-        left.set_title(f'noise, a slice: the {further} further\nvalues are 0')
+    left.set_title(f'noise: the first two\nof {further + 2} values' if further > 0 else 'noise')
     left.set(xlabel='Z, first value', ylabel='' if strip else 'Z, second value')
     left.add_collection(
         PolyCollection(sheet, facecolors=facecolors, edgecolors='w', linewidths=0.3))
 
     (right, _), = data_axes(figure, data, 122)
-    right.set_title('what the generator makes of it')
-    style = dict(facecolors=facecolors, edgecolors=facecolors, alpha=0.45)
-    image = PolyCollection([], linewidths=3 if strip else 0.5, **style, **ANIMATED)
+    right.set_title('what the generator makes of it' if further <= 0 else
+                    'what the generator makes of it,\nthe further values drawn at random')
+    style = dict(facecolors=facecolors, edgecolors=facecolors, linewidths=3 if strip else 0.5)
+    image = PolyCollection([], alpha=0.15 if further > 0 else 0.45, **style, **ANIMATED)
     right.add_collection(image, autolim=False)
-    return lambda snapshot: image.set_verts(cells(np.resize(snapshot['mapping'], grid.shape)))
+
+    def update(snapshot):
+        mapped = snapshot['mapping']
+        sheets = len(mapped)//len(noise)
+        image.set_verts(cells(np.resize(mapped, [sheets, *grid.shape])))
+    return update
 
 
-# ------------------------------------------------------------------------------------- pictures of the whole run
+# ----------------------------------------------------------------------- pictures of the whole run
 # Each function draws on a figure from the numbers in the folder; nothing where there are none yet.
 
-class Curve(NamedTuple):
-    column: str
-    color: str
-    style: str = '.-'
-
-
-class Level(NamedTuple):
-    """A dashed line: what a curve should come to."""
-    value: object  # a number, or the name of one in the data
-    label: str
-    color: str
+EQUILIBRIUM = {'2 ln 2': 2*math.log(2), 'ln 2': math.log(2)}  # D's and G's loss
 
 
 class Panel(NamedTuple):
     title: str
     scale: str
-    curves: tuple
-    levels: tuple = ()
+    curves: dict  # column -> colour
+    levels: dict  # what they should come to: in words -> number, or its name in the data
 
 
-D_EQUILIBRIUM = Level(2*math.log(2), '2 ln 2', DARK)
-G_EQUILIBRIUM = Level(math.log(2), 'ln 2', GENERATED)
-CANNOT_TELL = Level(0.5, 'cannot tell', GREY)
 PANELS = (
-    Panel('Losses', 'linear',
-          (Curve('Discriminator Loss Mean', DARK), Curve('Generator Loss Mean', GENERATED)),
-          (D_EQUILIBRIUM, G_EQUILIBRIUM)),
-    Panel('Spread of the losses', 'log', (
-        Curve('Discriminator Loss Spread', DARK), Curve('Generator Loss Spread', GENERATED))),
-    Panel('Mean D(x)', 'share', (Curve('D on Real', REAL), Curve('D on Generated', GENERATED)), (CANNOT_TELL,)),
-    Panel('Energy distance', 'log', (Curve('Energy Distance', GENERATED),), (
-        Level('floor', 'real', REAL), Level('shuffled', 'shuffled columns', GREY))),
-    Panel('Nearest neighbours of their own kind', 'share', (
-        Curve('Neighbours Samples', GENERATED), Curve('Neighbours Real', REAL)), (CANNOT_TELL,)),
-    Panel('Curve residual, median |y - f(x)|', 'log', (Curve('Curve Residual', GENERATED),)),
-    Panel('Coverage of the x range', 'share', (Curve('Coverage', GENERATED),), (Level(1, 'all of it', REAL),)),
-    Panel('Distance of the clouds of features', 'log', (Curve('Feature Mixing', DARK),)),
-    Panel('Centroid distance after the G step', 'log', (
-        Curve('Centroid Distance After', DARK), Curve('Moved Toward', GENERATED, 'o'), Curve('Moved Away', DARK, 'x'))),
-    Panel('Largest move of real features, G step', 'linear', (Curve('Largest Real Move', REAL),),
-          (Level(0, 'must be 0', DARK),)),
+    Panel('Losses', 'linear', {'Discriminator Loss Mean': DARK, 'Generator Loss Mean': GENERATED},
+          EQUILIBRIUM),
+    Panel('Spread of the losses', 'log',
+          {'Discriminator Loss Spread': DARK, 'Generator Loss Spread': GENERATED},
+          {'0: they rest': 0}),
+    Panel('Mean D(x)', 'share', {'D on Real': REAL, 'D on Generated': GENERATED},
+          {'0.5: D cannot tell': 0.5}),
+    Panel('Energy distance', 'log', {'Energy Distance': GENERATED},
+          {'of real rows': 'floor', 'of shuffled columns': 'shuffled'}),
+    Panel('Share with a nearest neighbour of their own kind', 'share',
+          {'Neighbours Samples': GENERATED, 'Neighbours Real': REAL},
+          {'0.5: cannot be told apart': 0.5}),
+    Panel('Distance of the two clouds of features', 'log', {'Feature Distance': DARK},
+          {'0: they are mixed': 0}),
+    Panel('Distance of the two centroids of features', 'log', {'Centroid Distance After': DARK},
+          {'0: they coincide': 0}),
+    Panel('Share of G steps so far that brought them nearer', 'share', {'Share Nearer': GENERATED},
+          {'0.9: "almost always"': 0.9}),
+    Panel('Largest move of real features by a G step', 'linear', {'Largest Real Move': REAL},
+          {'must be 0': 0}),
 )
 
 
@@ -437,13 +499,13 @@ def training_data(figure, data):
     figure.suptitle('Training data')
 
 
-def read_rows(path):
+def read_rows(path, most=None):
     """The header and rows of a .csv; no rows where there is none."""
-    return read_file(path) or ([], np.empty([0, 0]))
+    return read_file(path, most) or ([], np.empty([0, 0]))
 
 
 def training_loss(figure, data):
-    """Both losses of the log and their running means, with the values that they come to in equilibrium."""
+    """Both losses of the log and their running means, with what they come to in equilibrium."""
     _, rows = read_rows(data['folder']/'loss_logs.csv')
     if not len(rows):
         return
@@ -453,109 +515,101 @@ def training_loss(figure, data):
     losses = rows[:, 1:]
     smooth = max(1, len(rows)//200)
     window = np.ones(smooth)/smooth
-    remark = f', mean of {smooth} rows' if smooth > 1 else ''
     smooth_iterations = np.convolve(iterations, window, 'valid')
     marker = 'o' if len(rows) == 1 else None
-    levels = D_EQUILIBRIUM, G_EQUILIBRIUM
-    for name, loss, level in zip(('Discriminator', 'Generator'), losses.T, levels):
-        value, words, color = level
-        ax.plot(iterations, loss, color=color, linewidth=0.5, alpha=0.25)
+    for loss, name, color, (words, value) in zip(
+            losses.T, ('Discriminator', 'Generator'), (DARK, GENERATED), EQUILIBRIUM.items()):
+        label = f'{name} loss'
+        if smooth > 1:
+            ax.plot(iterations, loss, color=color, linewidth=0.5, alpha=0.25,
+                    label=label + ', single iterations')
+            label += f', mean of {smooth} of them'
         ax.plot(smooth_iterations, np.convolve(loss, window, 'valid'), marker=marker, color=color,
-                linewidth=1.6, label=f'{name} loss{remark}')
+                linewidth=1.6, label=label)
         ax.axhline(value, color=color, linewidth=1, linestyle='--',
                    label=f'equilibrium, {words} = {value:.4f}')
 
     top = max(2., 1.15*np.quantile(losses, 0.98))
     last = iterations[-1]
     ax.set(ylim=(0, top), xlim=(0, last) if last else (-1, 1))
-    beyond = (losses > top).any(axis=1).sum()
-    remark = f' ({beyond} of {len(rows)} rows reach above)' if beyond else ''
+    beyond = (losses > top).any(axis=1).mean()
+    remark = f' (at {beyond:.1%} of the iterations, losses above {top:.3g})' if beyond else ''
     figure.suptitle('Training Loss' + remark)
     figure.legend(**LEGEND)
 
 
 def metrics(figure, data):
-    """The columns of metrics.csv in small panels, each with what it should come to as a dashed line."""
+    """The columns of metrics.csv in small panels, each with what it should come to, dashed."""
     header, rows = read_rows(data['folder']/'metrics.csv')
     if not len(rows):
         return
     columns = dict(zip(header, rows.T))
-    toward = columns['Moved Toward'] == 1
-    after = columns['Centroid Distance After']
-    columns['Moved Toward'] = np.where(toward, after, np.nan)
-    columns['Moved Away'] = np.where(toward, np.nan, after)
-
+    if 'Moved Toward' in columns:
+        columns['Share Nearer'] = np.cumsum(columns['Moved Toward'])/np.arange(1, len(rows) + 1)
     panels = []
     for panel in PANELS:
-        first = columns.get(panel.curves[0].column, np.nan)
-        if np.isfinite(first).any():
+        curves = [columns.get(name, [np.nan]) for name in panel.curves]
+        if np.isfinite(curves).any(axis=1).all():
             panels.append(panel)
     lines = max(3, math.ceil(len(panels)/3))
     figure.set_size_inches(11, 3*lines)
     for k, panel in enumerate(panels):
-        ax = figure.add_subplot(lines, 3, k + 1, title=panel.title)
-        draw_panel(ax, panel, columns, data)
-    figure.suptitle('Measures at each snapshot, by iteration; '
-                    'dashed: equilibrium, or what real data measure')
+        ax = figure.add_subplot(lines, 3, k + 1)
+        ax.set_title(panel.title, fontsize=9)
+        draw_panel(ax, panel, rows[:, 0], columns, data)
+    figure.suptitle('Measures at each snapshot, by iteration; dashed: what they should come to')
 
 
-def draw_panel(ax, panel, columns, data):
+def draw_panel(ax, panel, iterations, columns, data):
     ax.tick_params(which='both', labelsize=7)
     ax.locator_params(axis='x', nbins=5)
-    for name, color, style in panel.curves:
-        ax.plot(columns['Iteration'], columns[name], style, color=color, lw=1, ms=4, label=name)
-    for value, label, color in panel.levels:
+    for name, color in panel.curves.items():
+        ax.plot(iterations, columns[name], '.-', color=color, linewidth=1, markersize=4, label=name)
+    for (label, value), style in zip(panel.levels.items(), ('--', ':')):
         if isinstance(value, str):
             value = float(data.get(value, np.nan))
         if math.isfinite(value):
-            ax.axhline(value, color=color, linestyle='--', linewidth=1, label=label)
-    scale_panel(ax, panel.scale)
-    ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2, columnspacing=1,
-              handlelength=1.5)  # under the panel, where it hides no curve
+            ax.axhline(value, color=GREY, linestyle=style, linewidth=1, label=label)
 
-
-def scale_panel(ax, scale):
     drawn = np.concatenate([line.get_ydata() for line in ax.lines])
-    lowest = np.nanmin(drawn)
-    highest = np.nanmax(drawn)
-    if scale == 'share':
+    if panel.scale == 'share':
         ax.set_ylim(-0.05, 1.05)
-    elif scale == 'log' and lowest < 0:  # of few rows, the energy distance may be
-        ax.set_yscale('symlog', linthresh=0.01)
-        ax.margins(y=0.1)  # on this scale the usual one leaves the outermost point on the edge
-    elif scale == 'log' and highest > 0:
-        ax.set_yscale('log', nonpositive='mask')
-        if highest > 30*np.nanmin(drawn[drawn > 0]):
-            ax.minorticks_off()  # powers of ten say enough, and drawing the others takes as long as all else here
+    elif panel.scale == 'log' and drawn.any():
+        scale_log(ax, drawn)
+    # Under the panel, where it hides no curve:
+    ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2,
+              columnspacing=1, handlelength=1.5)
+
+
+def scale_log(ax, values):
+    """A logarithmic axis on which 0, and what is below, can be drawn too."""
+    least = np.nanmin(np.abs(values[values != 0]))
+    ax.set_yscale('symlog', linthresh=10**math.floor(math.log10(least)))
+    ax.margins(y=0.1)  # the usual one leaves the outermost point on the edge
 
 
 def table_columns(figure, data, most=12):
-    """Of a user's table: each column's share of rows below a value, real and generated, and their correlations."""
-    path = data['folder']/'generated_samples.csv'
-    if len(data['image']) or not data['fingerprint'] or not path.exists():
+    """Of a user's table: of each column the share of rows below a value, real and generated, and
+    the correlations of all."""
+    _, generated = read_rows(data['folder']/'generated_samples.csv', 10_000)
+    if len(data['image']) or not data['fingerprint'] or not len(generated):
         return
-    _, generated = read_file(path)
-    if 'kept' in data:
-        real = data['kept']
-        name = 'rows kept back'
-    else:
-        real = data['training']
-        name = 'training rows'
-
+    real = data.get('rows', data['training'])
     dim = real.shape[1]
-    shown = min(dim, most)
-    heights = [2.2*math.ceil(shown/4), 4] if dim > 1 else [2.7]
+    names = data['names'][:most]
+    real = real[:, :most]
+    generated = generated[:, :most]
+    heights = [2.2*math.ceil(len(names)/4), 4] if dim > 1 else [2.7]
     figure.set_size_inches(11, sum(heights))
     remark = f' (the first {most} of {dim} columns)' if dim > most else ''
     figure.suptitle('Share of rows below a value, column by column' + remark)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    names = data['names'][:shown]
-    draw_shares(parts[0], names, name, real[:, :shown], generated[:, :shown])
+    draw_shares(parts[0], names, real, generated)
     if dim > 1:
-        draw_correlations(parts[1], names, name, real[:, :shown], generated[:, :shown])
+        draw_correlations(parts[1], names, real, generated)
 
 
-def draw_shares(figure, names, kind, real, generated):
+def draw_shares(figure, names, real, generated):
     lines = math.ceil(len(names)/4)
     for k, name in enumerate(names):
         ax = figure.add_subplot(lines, 4, k + 1, ylim=(-0.03, 1.03))
@@ -565,25 +619,31 @@ def draw_shares(figure, names, kind, real, generated):
             shares = np.linspace(0, 1, len(rows))
             ax.step(np.sort(rows[:, k]), shares, where='post', color=color, linewidth=width)
         scale_axis(ax, 'x', np.concatenate([real[:, k], generated[:, k]]), 4)
-    figure.legend(ax.lines, [f'{kind} (real)', 'generated'], **LEGEND)
+    labels = f'real, trained on or not: {len(real):,} rows', f'generated: {len(generated):,} rows'
+    figure.legend(ax.lines, labels, **LEGEND)
 
 
-def draw_correlations(figure, names, kind, real, generated):
+def draw_correlations(figure, names, real, generated):
     of_real = np.nan_to_num(np.corrcoef(real.T))
     of_generated = np.nan_to_num(np.corrcoef(generated.T))
-    tables = {f'Correlations, {kind}': of_real,
-              'generated': of_generated,
-              'generated minus real': of_generated - of_real}
-    axes = figure.subplots(1, 3, subplot_kw=BARE)
-    for ax, (title, table) in zip(axes, tables.items()):
-        image = ax.imshow(table, cmap=BETWEEN, vmin=-1, vmax=1)
-        ax.set_title(title)
+    difference = of_generated - of_real
+    widest = max(0.01, np.abs(difference).max())
+    axes = figure.subplots(1, 3)
     labels = [short(name, 14) for name in names]
+    for ax, title, table, end in (
+            (axes[0], 'Correlations, real', of_real, 1),
+            (axes[1], 'generated', of_generated, 1),
+            (axes[2], 'generated minus real', difference, widest)):
+        image = ax.imshow(table, cmap=BETWEEN, vmin=-end, vmax=end)
+        ax.set_title(title)
+        ax.set_xticks(range(len(names)), labels, fontsize=7, rotation=90)
+        ax.set_yticks([])
+        bar = figure.colorbar(image, ax=ax, shrink=0.8)
+        bar.ax.tick_params(labelsize=7)
     axes[0].set_yticks(range(len(names)), labels, fontsize=7)
-    figure.colorbar(image, ax=axes, shrink=0.8)
 
 
-# ------------------------------------------------------------------------------------------- pictures onto disk
+# ------------------------------------------------------------------------------ pictures onto disk
 
 class Kind(NamedTuple):
     """A kind of picture that there is of each snapshot."""
@@ -596,40 +656,59 @@ class Kind(NamedTuple):
 
 
 FRAMES = {
-    'iterations/iteration_%06d.png': Kind(samples, 'Samples', 'iterations.gif', 'article', False, (
-        'Do the orange points lie where the blue rings do, reach all of them, and gather as they do?')),
+    'iterations/iteration_%06d.png': Kind(
+        samples, 'Samples', 'iterations.gif', 'article', False,
+        'Do the orange points lie where the blue rings do, reach all of them, and gather as they '
+        'do?'),
     'features/feature_transform_%06d.png': Kind(
-        partial(transformed_features, 'G'), 'Transformed Features', 'feature_transform.gif', 'article', False,
-        'Every blue ring keeps its dot: an update of G moves no real feature. In time the clouds mix.'),
+        partial(transformed_features, 'G'), 'Transformed Features', 'feature_transform.gif',
+        'article', False,
+        'Every blue ring keeps its dot: an update of G moves no real feature. D says real on the '
+        'blue side of its line. In time the clouds mix.'),
     'features/feature_transform_centroid_%06d.png': Kind(
-        partial(centroids, 'G'), 'Centroid of Transformed Features', 'feature_transform_centroid.gif', 'article', False,
-        'Right: the orange square lies on the dashed line where G moved the generated centroid toward the real one.'),
+        partial(centroids, 'G'), 'Centroid of Transformed Features',
+        'feature_transform_centroid.gif', 'article', False,
+        'Right: an arrow that ends in the pale blue has brought the generated centroid nearer to '
+        'the real one.'),
     'features/d_step_transform_%06d.png': Kind(
-        partial(transformed_features, 'D'), 'Transformed Features, D step,', 'd_step_transform.gif', 'all', False,
-        'An update of D moves both clouds, for D changes its own features; it wants them on either side of a line.'),
+        partial(transformed_features, 'D'), 'Transformed Features, D step,',
+        'd_step_transform.gif', 'all', False,
+        'An update of D moves both clouds, for D changes its own features, and its line, which is '
+        'drawn as it is after the update. It wants them on either side of it.'),
     'features/d_step_centroid_%06d.png': Kind(
-        partial(centroids, 'D'), 'Centroid of Transformed Features, D step,', 'd_step_centroid.gif', 'all', False,
-        'Right: both centroids move; D wants a line between them, not distance.'),
-    'discriminator/decision_%06d.png': Kind(decision, 'Discriminator', 'decision.gif', 'all', True, (
-        'Blue where D believes, orange where it does not, a line where it cannot tell; in the end all is pale.')),
-    'generator/mapping_%06d.png': Kind(mapping, 'Generator', 'mapping.gif', 'all', True, (
-        'How G bends and folds a sheet of noise until it lies where the data are; dark patches lie on each other.')),
+        partial(centroids, 'D'), 'Centroid of Transformed Features, D step,',
+        'd_step_centroid.gif', 'all', False,
+        'Both centroids move. Right: how the generated one moved as seen from the real one. D '
+        'wants a line between them, not distance.'),
+    'discriminator/decision_%06d.png': Kind(
+        decision, 'Discriminator', 'decision.gif', 'all', True,
+        'Blue where D says real, orange where it says generated, black where it cannot tell. All '
+        'is pale where it learns no difference any more.'),
+    'generator/mapping_%06d.png': Kind(
+        mapping, 'Generator', 'mapping.gif', 'all', True,
+        'How G bends and folds a sheet of noise; dark patches lie on each other. Of more than two '
+        'noise values, several sheets are drawn, pale: in each the further values are others.'),
 }
 ONCE = {  # of the whole run
     'training_data.png': (training_data, 'What the generator is to learn.'),
-    'training_loss.png': (training_loss, 'Do both losses come to their dashed lines and stay there?'),
-    'metrics.png': (metrics, 'Does each curve come to its dashed line, and those without one come down?'),
-    'columns.png': (table_columns, 'Does each orange curve lie on the blue one? Is the third square pale?'),
+    'training_loss.png': (training_loss, 'Do both come to their dashed lines and stay there?'),
+    'metrics.png': (metrics, 'Does each curve come to its dashed line?'),
+    'columns.png': (table_columns, 'Does each orange curve lie on the blue one? The third square '
+                                   'has a scale of its own: how large is its largest error?'),
 }
+
+RESULTS = 'columns.png'  # of the samples delivered, which there are last
 
 
 def make_palette(shades=24):
-    """All that lies between any two of the colours drawn with, in so few shades that white stays white in Pillow's
-    search."""
-    corners = colors.to_rgba_array(['white', 'black', REAL, GENERATED])[:, :3]
-    mixtures = [np.linspace(*pair, shades) for pair in combinations(255*corners, 2)]
+    """All that lies between any two of the colours drawn with, in so few shades that white stays
+    white in Pillow's search."""
+    corners = colors.to_rgba_array(['white', 'black', REAL, GENERATED])
+    mixtures = [np.linspace(*pair, shades) for pair in combinations(corners, 2)]
+    pale = [*PALE((np.arange(BANDS) + 0.5)/BANDS), colors.to_rgba(NEARER)]
+    entries = np.concatenate([*mixtures, pale])[:, :3]
     palette = Image.new('P', (1, 1))
-    palette.putpalette(np.rint(mixtures).astype('uint8').tobytes())
+    palette.putpalette(np.rint(255*entries).astype('uint8').tobytes())
     return palette
 
 
@@ -641,7 +720,8 @@ def new_figure():
 
 
 def write_png(figure, path):
-    """Writes what is drawn on a canvas; lines and points with a palette: quick to compress, and what the GIF needs."""
+    """Writes what is drawn on a canvas; lines and points with a palette, which is quick to compress
+    and what the GIF needs."""
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
     if not any(ax.images or ax.collections for ax in figure.axes):
         image = image.quantize(palette=PALETTE, dither=Image.Dither.NONE)
@@ -650,15 +730,19 @@ def write_png(figure, path):
 
 
 def painter(data, kind):
-    """Draws once what stands still, for text costs far more than points. Returns what writes a snapshot's PNG."""
+    """Draws once what stands still, for text costs far more than points. Returns the function that
+    writes a snapshot's PNG."""
     figure = new_figure()
-    title = figure.suptitle(kind.title, **ANIMATED)
+    title = figure.suptitle(f'{kind.title} at Iteration ', x=0.48)
     update = kind.draw(figure, data)
     figure.canvas.draw()  # finds room for all text, too
+    end = title.get_window_extent().x1/figure.bbox.width
+    _, top = title.get_position()
+    number = figure.text(end, top, '', va='top', fontsize=title.get_fontsize(), **ANIMATED)
     still = figure.canvas.copy_from_bbox(figure.bbox)
 
     def paint(snapshot, iteration, path):
-        title.set_text(f'{kind.title} at Iteration {iteration}')
+        number.set_text(iteration)
         update(snapshot)
         figure.canvas.restore_region(still)
         artists = list(figure.texts)
@@ -672,146 +756,317 @@ def painter(data, kind):
 
 
 def write_gif(paths, path, longest=20):
-    """Joins PNGs: 2 a second, more where they would last longer than so many seconds, leaving some out where needed."""
+    """Joins PNGs: 2 a second, more where they would last longer than `longest` seconds, leaving
+    some out where needed."""
     paths = paths[::math.ceil(len(paths)*0.02/longest)]  # viewers show no more than 50 a second
     milliseconds = min(500, 10*int(100*longest/len(paths)))
-    images = map(Image.open, paths)  # one after the other, for there may be more than files can be open
+    images = map(Image.open, paths)  # one by one, for there may be more than files can be open
     with replacing(path) as new:
         first = next(images)
-        first.save(new, 'gif', save_all=True, append_images=images, loop=0, optimize=False, duration=milliseconds)
+        first.save(new, 'gif', save_all=True, append_images=images, loop=0, optimize=False,
+                   duration=milliseconds)
 
 
-# --------------------------------------------------------------------------------------------------- the page
-# Opened from disk it cannot read files: the numbers stand in it, the user's texts too, which are shown as text.
+# ----------------------------------------------------------------------------------------- the page
+# Opened from disk it cannot read files: the numbers stand in it, the user's texts too, as text.
 
 PAGE = r"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title data-text="title"></title><style>
-:root { color-scheme: light dark; } @media (prefers-reduced-motion: reduce) { #play { display: none; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1900px; margin: 0 auto; padding: 0 1rem 2rem; }
-h1, p { overflow-wrap: anywhere; max-width: 75rem; } h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; }
-nav { position: sticky; top: 0; z-index: 1; background: Canvas; display: flex; gap: .8rem; padding: .6rem 0; }
-nav input { flex: 1; min-width: 0; accent-color: #d55e00; } nav button { font: inherit; min-width: 4.5rem; }
-.beside { display: flex; gap: 1.5rem; } .grid { flex: 1; display: grid; gap: 1rem; align-content: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); } aside { width: 21rem; }
+<html lang="en">
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title></title>
+<style>
+:root { color-scheme: light dark; }
+@media (prefers-reduced-motion: reduce) { #play { display: none; } }
+body { font: 16px/1.5 system-ui, sans-serif; padding: 0 1rem 2rem;
+  max-width: 1900px; margin: 0 auto; }
+h1, p { overflow-wrap: anywhere; max-width: 75rem; }
+h1 { font-size: 1.5rem; }
+h2 { font-size: 1.15rem; }
+#state { font-size: 1.1rem; font-weight: 600; }
+#state:empty { display: none; }
+nav { position: sticky; top: 0; z-index: 1; background: Canvas; padding: .6rem 0; }
+nav { display: flex; flex-wrap: wrap; gap: .8rem; }
+nav input { flex: 1; min-width: 8rem; accent-color: #d55e00; }
+nav button { font: inherit; min-width: 4.5rem; }
+.beside { display: flex; gap: 1.5rem; }
+.grid { flex: 1; display: grid; gap: 1rem; align-content: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); }
+#first { max-width: 60rem; margin-bottom: 1rem; }
+aside { width: 23rem; }
 @media (max-width: 60rem) { .beside { display: block; } aside { width: auto; } }
-figure { margin: 0; } img { width: 100%; height: auto; background: #fff; display: block; }
-.missing img { visibility: hidden; } .missing::before { content: "This picture is missing."; }
-figcaption, small { font-size: .87rem; opacity: .85; } output, td { font-variant-numeric: tabular-nums; }
-td { padding: 0 1rem 0 0; vertical-align: top; } #files a { margin-right: 1rem; display: inline-block; }
-svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid #8886; } .mark { stroke: #0072b2; stroke-width: 2; }
+figure { margin: 0; }
+img { width: 100%; height: auto; background: #fff; display: block; }
+.missing img { visibility: hidden; }
+.missing::before { content: "This picture is missing."; }
+figcaption, small, aside p { font-size: .87rem; opacity: .85; margin: 0; }
+output, td { font-variant-numeric: tabular-nums; }
+td { padding: 0 1rem 0 0; vertical-align: top; overflow-wrap: anywhere; }
+#claims td:first-child { white-space: nowrap; }
+#files a { margin-right: 1rem; display: inline-block; }
+.chart { display: grid; grid-template-columns: 4rem 1fr; column-gap: .4rem; font-size: .8rem; }
+.ends { display: flex; justify-content: space-between; }
+.up { flex-direction: column; text-align: right; }
+.chart .along { grid-column: 2; }
+svg { width: 100%; height: 8rem; cursor: pointer; border: 1px solid #8886; }
 svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; pointer-events: none; }
-.Generator, .Energy { stroke: #d55e00; } .level { stroke-dasharray: 4; opacity: .5; }
-</style><h1 data-text="title"></h1><p data-text="about"></p>
+.mark { stroke: #0072b2; stroke-width: 2; }
+.orange { stroke: #d55e00; }
+.blue { stroke: #0072b2; }
+.level { stroke-dasharray: 4; opacity: .5; }
+</style>
+
+<h1>A GAN learns <bdi id="name"></bdi></h1>
+<p id="state"></p>
+<p id="about"></p>
+<p>Columns: <span id="columns"></span></p>
+<div class="grid" id="first"></div>
 <nav><button id="play">Play</button>
-<input id="slider" type="range" min="0" value="0" aria-label="Snapshot"><output id="at"></output></nav>
-<div class="beside"><div class="grid" id="frames"></div><aside><h2>Losses</h2>
-<svg id="losses" viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="Mean losses"></svg>
-<small>Orange: generator, the other: discriminator; dashed: equilibrium, ln 2 and 2 ln 2.</small>
-<h2>Energy distance</h2>
-<svg id="energy" viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="Energy distance"></svg>
-<small>From the samples to real ones; dashed: of real ones, and of shuffled columns. A click moves there.</small>
-<h2>Measures at this iteration</h2><table id="measures"></table></aside></div>
-<h2>What the tutorial claims</h2><p data-text="state"></p><table id="claims"></table>
-<h2>Final samples</h2><table id="final"></table><h2>The whole run</h2><div class="grid" id="whole"></div>
-<h2>Files</h2><p id="files"></p><script type="application/json" id="run">@run@</script><script>
-const find = id => document.getElementById(id), run = JSON.parse(find('run').textContent);
-const make = (parent, tag, what) => parent.appendChild(Object.assign(document.createElement(tag), what));
+<input id="slider" type="range" min="0" value="0" aria-label="Snapshot" list="ticks">
+<datalist id="ticks"></datalist><output id="at"></output><strong id="word"></strong></nav>
+<div class="beside"><div class="grid" id="frames"></div>
+<aside><div id="charts"></div>
+<h2>Measures at this iteration</h2><table id="measures"></table>
+<p id="note">The generator delivered: energy distance and neighbours are of all its samples.</p>
+</aside></div>
+<h2>What the tutorial claims</h2><table id="claims"></table>
+<h2>The samples delivered</h2><table id="final"></table>
+<h2>The whole run</h2><div class="grid" id="whole"></div>
+<h2>Files</h2><p id="files"></p>
+
+<script type="application/json" id="run">@run@</script>
+<script>
+const find = id => document.getElementById(id);
+const run = JSON.parse(find('run').textContent);
+const { data, iterations, measures } = run;
+const { claims = {}, final = {}, versions = {}, seconds = {}, ...summary } = run.summary;
+const last = iterations.length - 1;
+const found = iterations.indexOf(summary.delivered_iteration);
+const delivered = found < 0 ? null : found;
+const [slider, at, play] = ['slider', 'at', 'play'].map(find);
+let now = 0;
+let timer = 0;
+
+function make(parent, tag, properties) {
+  return parent.appendChild(Object.assign(document.createElement(tag), properties));
+}
+
+function round(x) {
+  return typeof x === 'number' ? +x.toPrecision(4) : '–';
+}
+
+function short(name, most = 40) {  // a user's text, which has no say in the text around it
+  const text = String(name).replace(/[\s\u202a-\u202e\u2066-\u2069]+/g, ' ');
+  return text.length > most ? text.slice(0, most) + '…' : text;
+}
+
 function fill(id, rows) {
-  find(id).replaceChildren(...rows.map(() => document.createElement('tr')));
-  rows.forEach((cells, k) => cells.forEach(cell => make(find(id).rows[k], 'td', { textContent: cell ?? 'undefined' })));
+  find(id).replaceChildren();
+  for (const cells of rows) {
+    const row = make(find(id), 'tr');
+    for (const cell of cells) make(row, 'td', { textContent: cell });
+  }
 }
+
 function picture(id, look, src = '') {
-  const figure = make(find(id), 'figure'), size = { width: 640, height: 480 }, alt = src.slice(0, -4).replace('_', ' ');
-  const img = make(make(figure, 'a', src && { href: src }), 'img', { ...size, src, alt });
-  img.onload = img.onerror = event => figure.classList.toggle('missing', event.type === 'error');
+  const figure = make(find(id), 'figure');
+  const link = make(figure, 'a', src && { href: src });
+  const alt = src.slice(0, -4).replace('_', ' ');
+  const image = make(link, 'img', { width: 640, height: 480, src, alt });
+  image.onload = () => figure.classList.remove('missing');
+  image.onerror = () => figure.classList.add('missing');
   make(figure, 'figcaption', { textContent: look });
-  return img;
+  return image;
 }
-const frames = run.kinds.map(kind => picture('frames', kind.look)), last = run.iterations.length - 1;
-const [slider, at, play] = ['slider', 'at', 'play'].map(find); let now = 0, timer = 0;
+
+const frames = run.kinds.map(kind => picture('frames', kind.look));
+
 function show(k) {
   now = slider.value = Math.max(0, Math.min(last, k));
-  at.textContent = slider.ariaValueText = 'iteration ' + run.iterations[now];
+  const iteration = iterations[now];
+  const word = now === delivered ? 'delivered' : '';
+  at.textContent = 'iteration ' + iteration;
+  find('word').textContent = word;
+  slider.ariaValueText = at.textContent + ' ' + word;
   run.kinds.forEach((kind, i) => {
-    const path = k => kind.path.replace('%06d', String(run.iterations[k]).padStart(6, '0'));
+    const path = k => kind.path.replace('%06d', String(iterations[k]).padStart(6, '0'));
     Object.assign(frames[i], { src: path(now), alt: kind.title + ' at ' + at.textContent });
-    for (let ahead = now + 1; ahead <= Math.min(now + 3, last); ahead++) new Image().src = path(ahead);
+    for (let ahead = now + 1; ahead <= Math.min(now + 3, last); ahead++) {
+      new Image().src = path(ahead);
+    }
   });
-  fill('measures', Object.entries(run.measures).map(([name, column]) => [name, column[now]]));
-  for (const mark of document.querySelectorAll('.mark')) mark.setAttribute('d', `M${100 * now / (last || 1)} 0V100`);
-  history.replaceState(null, '', '#' + run.iterations[now]);
+  const columns = Object.entries(measures);
+  fill('measures', columns.map(([name, column]) => [words[name] ?? name, round(column[now])]));
+  find('note').hidden = !word;
+  for (const mark of document.querySelectorAll('.mark')) {
+    mark.setAttribute('d', `M${100 * now / (last || 1)} 0V100`);
+  }
+  // A page that loads itself again stays here, or goes on to the newest if this is it.
+  const newest = run.live && now === last;
+  history.replaceState(null, '', newest ? '#' : '#' + iteration);
 }
-function curves(id, levels, names, unit) {  // heights are linear below the unit, logarithmic above
-  const lines = [...levels.map(v => [v, v]), ...names.map(name => run.measures[name])];
-  const height = v => Math.asinh(v / unit), all = lines.flat().filter(v => v !== null).map(height);
-  const low = Math.min(...all), high = Math.max(...all), y = v => 95 - 90 * (height(v) - low) / (high - low || 1);
-  const points = line => line.map((v, k) => v === null ? '' : `${100 * k / (line.length - 1 || 1)} ${y(v)} `).join('');
-  find(id).innerHTML = lines.map((line, i) => `<polyline class="${names[i - levels.length] || 'level'}" `
-    + `points="${points(line)}"/>`).join('') + '<path class="mark"/>';
+
+function curve(svg, kind, values, y) {
+  const points = values.map((value, k) =>
+    value === null ? '' : `${100 * k / (values.length - 1 || 1)} ${y(value)} `);
+  const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline');
+  line.setAttribute('class', kind);
+  line.setAttribute('points', points.join(''));
+  svg.append(line);
+}
+
+function chart(id, title, levels, curves, unit, look) {
+  const lines = Object.entries(curves).filter(([name]) => measures[name]);
+  const drawn = [levels, ...lines.map(([name]) => measures[name])].flat();
+  const values = drawn.filter(value => value !== null);
+  if (!lines.length) return;
+  const lowest = Math.min(...values);
+  const highest = Math.max(...values);
+  const height = value => Math.asinh(value / unit);  // linear below the unit, then logarithmic
+  const range = height(highest) - height(lowest) || 1;
+  const y = value => 95 - 90 * (height(value) - height(lowest)) / range;
+
+  make(find('charts'), 'h2', { textContent: title });
+  const box = make(find('charts'), 'div', { className: 'chart' });
+  const up = make(box, 'span', { className: 'ends up' });
+  make(up, 'span', { textContent: round(highest) });
+  make(up, 'span', { textContent: round(lowest) });
+  box.insertAdjacentHTML('beforeend', `<svg id="${id}" viewBox="0 0 100 100" role="img"
+    preserveAspectRatio="none" aria-label="${title}"><path class="mark"/></svg>`);
+  const along = make(box, 'span', { className: 'ends along' });
+  make(along, 'span', { textContent: iterations[0] });
+  make(along, 'span', { textContent: iterations[last] });
+  make(find('charts'), 'p', { textContent: look });
+
+  for (const level of levels) curve(find(id), 'level', [level, level], y);
+  for (const [name, colour] of lines) curve(find(id), colour, measures[name], y);
   find(id).onclick = event => show(Math.round(event.offsetX / find(id).clientWidth * last));
 }
+
 function turn(on) {
-  clearInterval(timer); play.textContent = on ? 'Pause' : 'Play';
+  clearInterval(timer);
+  play.textContent = on ? 'Pause' : 'Play';
   timer = on && setInterval(() => now < last ? show(now + 1) : turn(0), 400);
 }
-play.onclick = () => { if (!timer && now === last) show(0); turn(!timer); };
-Object.assign(slider, { max: last, oninput: () => show(+slider.value) });
+
+const loading = run.live && setTimeout(() => location.reload(), 2000);
+
+function stay() {
+  clearTimeout(loading);
+  if (run.live) find('state').textContent = 'Load this page again to see what is new.';
+}
+
+play.onclick = () => {
+  stay();
+  if (!timer && now === last) show(0);
+  turn(!timer);
+};
+slider.oninput = () => {
+  stay();
+  show(+slider.value);
+};
 onkeydown = event => {
   const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
-  if (to !== undefined && !event.altKey && !event.ctrlKey && !event.metaKey) { event.preventDefault(); show(to); }
+  if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  show(to);
 };
 onhashchange = () => {
-  const wanted = parseInt(location.hash.slice(1)), away = run.iterations.map(i => Math.abs(i - wanted));
-  show(isNaN(wanted) ? last : away.indexOf(Math.min(...away)));
+  const wanted = parseInt(location.hash.slice(1));
+  const away = iterations.map(iteration => Math.abs(iteration - wanted));
+  show(isNaN(wanted) ? delivered ?? last : away.indexOf(Math.min(...away)));
 };
-curves('losses', [2 * Math.LN2, Math.LN2], ['Discriminator Loss Mean', 'Generator Loss Mean'], 1);
-curves('energy', run.levels, ['Energy Distance'], 0.01);
-for (const element of document.querySelectorAll('[data-text]')) element.textContent = run[element.dataset.text];
-for (const id of ['claims', 'final']) fill(id, run[id]);
-for (const [name, look] of run.pictures) picture('whole', look, name);
+
+// --- what is known of the whole run, in words
+
+const words = {
+  'Energy Distance': 'energy distance',
+  'Neighbours Samples': 'samples whose nearest neighbour is a sample',
+  'Neighbours Real': 'real rows whose nearest neighbour is a real row',
+};
+const endings = [  // of the final measures, which are of more samples than those of a snapshot
+  ['Energy Distance', 'energy_distance', 'energy_distance_error'],
+  ['Neighbours Samples', 'neighbours_samples', 'neighbours_error'],
+  ['Neighbours Real', 'neighbours_real', 'neighbours_error'],
+].filter(([, name]) => typeof final[name] === 'number');
+
+function levels(numbers) {  // energy distances to compare with
+  const known = [['real rows', numbers.floor], ['shuffled columns', numbers.shuffled]];
+  return known.filter(([, value]) => typeof value === 'number');
+}
+
+function finalRow([column, name, error]) {
+  const compared = column === 'Energy Distance'
+    ? levels(final).map(([words, value]) => `${words} ${round(value)}`).join(', ')
+    : '0.5 where nothing tells them apart';
+  const figure = round(final[name]) + (final[error] ? ` ± ${+final[error].toPrecision(1)}` : '');
+  const chance = final[name] < 0 ? '; below 0 by chance' : '';
+  return [words[column], figure, compared + chance];
+}
+
+function claimRow({ claim, holds, measured = {}, finding }) {
+  const sign = { true: '✓ holds', false: '✗ not so' }[holds] ?? '– open';
+  const known = Object.entries(measured).filter(([, value]) => value !== null);
+  const details = known.map(([name, value]) => `${name} ${round(value)}`);
+  if (finding || !(holds in { true: 0, false: 0 })) details.push(finding ?? 'too short to say');
+  return [sign, claim, details.join('; ')];
+}
+
+function about() {
+  const settings = `hidden layers of ${data.hidden.join(' ')} units (${data.layer}, `
+    + `${data.activation}), noise of ${data.noise_dim}, ${data.iterations} iterations of `
+    + `${data.d_steps} + ${data.g_steps} steps, batch ${data.batch_size}, `
+    + `learning rate ${data.learning_rate}, seed ${data.seed}`;
+  const ran = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  const took = Object.entries(seconds).map(([name, value]) => `${name} ${round(value)} s`);
+  return [settings, ...ran, ...took].join('; ');
+}
+
+const source = short(data.data.split('/').pop());
+document.title = 'A GAN learns ' + source;
+find('name').textContent = source;
+find('state').textContent = run.live
+  ? 'Training goes on: this page loads itself again every two seconds.'
+  : Object.keys(run.summary).length ? summary.verdict ?? '' : 'This run is not finished.';
+find('about').textContent = about();
+for (const name of data.names.slice(0, 40)) {
+  make(find('columns'), 'bdi', { textContent: short(name) });
+  find('columns').append(' ');
+}
+if (data.names.length > 40) find('columns').append('…');
+try {
+  fill('claims', Object.values(claims).map(claimRow));
+  fill('final', endings.map(finalRow));
+} catch {
+  find('state').textContent = 'summary.json is of another program.';
+}
+for (const [id, name, look] of run.pictures) picture(id, look, name);
 for (const href of run.files) make(find('files'), 'a', { href, textContent: href });
+
+if (delivered !== null) {
+  make(find('ticks'), 'option', { value: delivered });
+  for (const [column, name] of endings) {
+    if (measures[column]) measures[column][delivered] = final[name];
+  }
+}
+for (const [name, column] of Object.entries(measures)) {
+  if (column.every(value => value === null)) delete measures[name];
+}
+slider.max = last;
+const beside = levels(data);
+chart('losses', 'Losses', [2 * Math.LN2, Math.LN2],
+  { 'Discriminator Loss Mean': 'dark', 'Generator Loss Mean': 'orange' }, 1,
+  'Orange: generator, the other: discriminator; dashed: 2 ln 2 and ln 2, the equilibrium.');
+chart('energy', 'Energy distance', beside.map(([, value]) => value),
+  { 'Energy Distance': 'orange' }, 0.01,
+  'Of the samples to real rows; dashed: that of ' + beside.map(([words]) => words).join(', of '));
+chart('neighbours', 'Nearest neighbours', [0.5],
+  { 'Neighbours Samples': 'orange', 'Neighbours Real': 'blue' }, 1,
+  'Share of samples (orange) and of real rows (blue) whose nearest neighbour is of their own '
+  + 'kind; dashed: 0.5, where nothing tells them apart. A click moves there.');
 onhashchange();
 </script>"""
-
-
 FILES = ('loss_logs.csv', 'metrics.csv', 'generated_samples.csv', 'summary.json', 'settings.json',
          'saved_model/')
-UNFINISHED = dict(claims={}, final={}, versions={}, seconds={},
-                  verdict='The run is not finished; load this page again to see what is new.')
-
-
-def rounded(x):
-    """A number to four digits; None where it is undefined."""
-    if x is None or not math.isfinite(x):
-        return None
-    return float(f'{x:.4g}')
-
-
-def about_run(data, summary):
-    """The settings of a run, and what it ran on, in one line."""
-    hidden = ' '.join(map(str, data['hidden']))
-    parts = [f'hidden layers of {hidden} units ' + '({layer}, {activation}), noise of {noise_dim}, {iterations} '
-             'iterations of {d_steps} + {g_steps} steps, batch {batch_size}, learning rate {learning_rate}, '
-             'seed {seed}'.format(**data)]
-    for name, version in summary['versions'].items():
-        parts.append(f'{name} {version}')
-    for name, seconds in summary['seconds'].items():
-        parts.append(f'{name.replace("_", "-")} {seconds:.1f} s')
-    names = data['names']
-    parts.append('columns ' + ', '.join(names[:40]) + (', …' if len(names) > 40 else ''))
-    return '; '.join(parts)
-
-
-def claim_cells(claim):
-    """A claim's row: whether it holds, the claim, and what was measured."""
-    sign = {True: '✓ holds', False: 'not so', None: 'undefined'}[claim['holds']]
-    measured = []
-    for name, value in claim['measured'].items():
-        measured.append(f'{name} {"undefined" if value is None else rounded(value)}')
-    if claim.get('finding'):
-        measured.append(claim['finding'])
-    return sign, claim['claim'], '; '.join(measured)
 
 
 def write_page(drawing):
@@ -822,149 +1077,220 @@ def write_page(drawing):
     rows = [row for row in rows if row[0] in drawing.done]
     if not rows or not drawing.painters:
         return
-    summary = read_file(folder/'summary.json') or UNFINISHED
-    measures = {name: [rounded(row[k]) for row in rows] for k, name in enumerate(header)}
-    measures.pop('Iteration')
+    columns = np.where(np.isfinite(rows), rows, None).T.tolist()
+    levels = {name: float(data[name]) for name in ('floor', 'shuffled') if name in data}
     kinds = []
     for path in drawing.painters:
         kinds.append(dict(path=path, title=FRAMES[path].title, look=FRAMES[path].look))
-    final = summary['final'].items()
+    pictures = []
+    for name, (_, look) in ONCE.items():
+        if (folder/name).exists():
+            pictures.append(('first' if name == RESULTS else 'whole', name, look))
     files = [*FILES, *(kind.gif for kind in FRAMES.values())]
     content = dict(
-        title=f'A GAN learns {Path(data["data"]).name}',
-        about=about_run(data, summary),
+        data=dict(drawing.settings, names=data['names'], **levels),
+        summary=read_file(folder/'summary.json') or {},
+        live=drawing.live,
         iterations=[int(row[0]) for row in rows],
+        measures=dict(zip(header[1:], columns[1:])),
         kinds=kinds,
-        measures=measures,
-        levels=[rounded(data.get(name)) for name in ('floor', 'shuffled')],
-        state=' '.join(summary[name] for name in ('verdict', 'advice') if summary.get(name)),
-        claims=[claim_cells(claim) for claim in summary['claims'].values()],
-        final=[(name.replace('_', ' '), rounded(value)) for name, value in final],
-        pictures=[(name, look) for name, (_, look) in ONCE.items() if (folder/name).exists()],
+        pictures=pictures,
         files=[name for name in files if (folder/name).exists()])
-    numbers = json.dumps(content, allow_nan=False)
+    numbers = json.dumps(content, allow_nan=False).replace('<', r'\u003c')
     with replacing(folder/'index.html') as new:
-        new.write_text(PAGE.replace('@run@', numbers.replace('<', r'\u003c')), encoding='utf-8')
+        new.write_text(PAGE.replace('@run@', numbers), encoding='utf-8')
 
 
-# ----------------------------------------------------------------------------------------------- the whole run
+# ------------------------------------------------------------------------------------ the whole run
 
 class Drawing:
-    """The pictures of the run in a folder, while its process `parent`, if given, lives; `failed`: was one not drawn?"""
+    """The pictures of the run in a folder, drawn beside its process `parent` where there is one.
+    `asked`: the signals to end that have come."""
 
-    def __init__(self, folder, parent=None):
+    def __init__(self, folder, parent=None, asked=()):
         self.folder = folder
         self.parent = parent
-        self.failed = False
-        self.done = set()  # iterations whose pictures are drawn
-        self.paged = 0.    # when the page was last written
-        settings = read_file(folder/'settings.json')
+        self.asked = asked
+        self.live = bool(parent)  # is the run going on?
+        self.failed = False       # was a picture not drawn?
+        self.drawn = 0            # how many were
+        self.done = set()         # iterations whose pictures are drawn
+        self.paged = 0.           # when the page was last written
+        self.settings = read_file(folder/'settings.json')
         self.data = read_file(folder/'snapshots/data.npz')
-        if settings is None or self.data is None:
+        if self.settings is None or self.data is None:
             raise UsageError(f'error: argument DIR: {folder} holds no run; '
                              'give the output folder of one')
-        if not settings:
+        if not self.settings:
             raise Failure(f'{folder/"settings.json"} is damaged: it holds nothing')
+        self.turn = os.open(folder/'snapshots', os.O_RDONLY)
         names = self.data['names'].tolist()
-        self.data.update(settings, folder=folder, names=names)
+        self.data.update(self.settings, folder=folder, names=names)
 
         self.painters = {}
         for name, kind in FRAMES.items():
             fits = len(self.data['low']) == 2 or not kind.planar
-            if fits and settings['pictures'] in (kind.which, 'all'):
+            if fits and self.settings['pictures'] in (kind.which, 'all'):
                 self.painters[name] = painter(self.data, kind)
         known = font_manager.get_font(font_manager.findfont('DejaVu Sans')).get_charmap()
         if any(ord(letter) not in known for letter in ''.join(names) if letter.isprintable()):
             complain('the font lacks letters of the column names, which are drawn as boxes')
 
+    def check(self):
+        """Ends the process when a signal asks for it, and with the run that it draws for."""
+        orphaned = self.parent and os.getppid() != self.parent
+        if not self.asked and not orphaned:
+            return
+        if self.live:
+            self.live = False
+            with contextlib.suppress(OSError, Failure):
+                write_page(self)  # which no longer waits for anything
+        sys.exit(130 if self.asked else 0)
+
+    def hear(self):
+        """What the run says on stdin: 'd' when training is over, 'q' when all its files are
+        written, which its end says too; nothing within a moment: ''."""
+        self.check()
+        readable, _, _ = select.select([0], [], [], 0.2)
+        if not readable:
+            return ''
+        return os.read(0, 1).decode() or 'q'
+
     @contextlib.contextmanager
-    def trying(self):
-        """Says what cannot be drawn, the first time, and lets all else be drawn. Ends the process with its run."""
-        if self.parent and os.getppid() != self.parent:
-            sys.exit()
+    def trying(self, name):
+        """Says what cannot be drawn, the first time, and lets all else be drawn; in turns with
+        another process that draws in this folder."""
+        self.check()
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(self.turn, fcntl.LOCK_EX)
         try:
             yield
         except (OSError, Failure) as error:
-            if not self.failed:
-                complain(error, '; other pictures are drawn')
-            self.failed = True
+            self.fail(error)
+        except (LookupError, TypeError, ValueError) as error:
+            self.fail(f'{self.folder/name}: the numbers do not fit ({error!r})')
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.turn, fcntl.LOCK_UN)
+
+    def fail(self, error):
+        if not self.failed:
+            complain(error, '; other pictures are drawn')
+        self.failed = True
 
     def draw_frames(self, again=False):
-        """Draws what the snapshots on disk call for, what is missing or all; once a second the page shows it."""
+        """Draws what the snapshots on disk call for, what is missing or all; once a second the
+        page shows it."""
         for iteration in sorted(numbered(self.folder, SNAPSHOT).keys() - self.done):
-            with self.trying():
+            with self.trying(SNAPSHOT % iteration):
                 self.draw_snapshot(iteration, again)
-            self.done.add(iteration)
             if time.monotonic() > self.paged + 1:
-                with self.trying():
-                    write_page(self)
-                self.paged = time.monotonic()
+                self.show()
 
     def draw_snapshot(self, iteration, again):
         paths = {name: self.folder/(name % iteration) for name in self.painters}
         missing = [name for name, path in paths.items() if again or not path.exists()]
-        if not missing:
+        snapshot = read_file(self.folder/(SNAPSHOT % iteration)) if missing else {}
+        if snapshot is None:  # somebody has removed it
             return
-        snapshot = read_file(self.folder/(SNAPSHOT % iteration))
+        self.done.add(iteration)
         for name in missing:
             paths[name].parent.mkdir(exist_ok=True)
             self.painters[name](snapshot, iteration, paths[name])
+            self.drawn += 1
 
-    def draw_rest(self):
-        """Draws the pictures of the whole run, joins the GIFs and writes the page."""
-        for name, (draw, _) in ONCE.items():
-            with self.trying():
-                figure = new_figure()
-                draw(figure, self.data)
-                if figure.axes:
-                    figure.canvas.draw()
-                    write_png(figure, self.folder/name)
+    def draw_once(self, name):
+        draw, _ = ONCE[name]
+        with self.trying(name):
+            figure = new_figure()
+            draw(figure, self.data)
+            if figure.axes:
+                figure.canvas.draw()
+                write_png(figure, self.folder/name)
+                self.drawn += 1
+
+    def draw_training(self):
+        """Draws the pictures of the whole run that need its training alone, and joins the GIFs."""
+        for name in ONCE:
+            if name != RESULTS:
+                self.draw_once(name)
         for name in self.painters:
-            with self.trying():
+            gif = FRAMES[name].gif
+            with self.trying(gif):
                 paths = list(numbered(self.folder, name).values())
                 if paths:
-                    write_gif(paths, self.folder/FRAMES[name].gif)
-        with self.trying():
+                    write_gif(paths, self.folder/gif)
+                    self.drawn += 1
+
+    def show(self):
+        """Writes the page."""
+        with self.trying('index.html'):
             write_page(self)
+        self.paged = time.monotonic()
 
 
 def complain(error, more=''):
     """A line on stderr about an error, with the file that it is about."""
     if isinstance(error, OSError):
         error = f'{error.filename}: {error.strerror or error.args[0]}'
-    print(f'plotting.py: {error}{more}', file=sys.stderr, flush=True)
+    if sys.stderr:  # None where it is closed
+        with contextlib.suppress(OSError):
+            print(f'plotting.py: {error}{more}', file=sys.stderr, flush=True)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f'error: {message}')
+
+
+def parse():
+    parser = Parser('plotting.py', description='Draws every picture of a run from its numbers.')
+    parser.add_argument('DIR', nargs='?', default='outputs', type=Path,
+                        help='output folder of a run (default: outputs)')
+    # The id of the run that has started this process:
+    parser.add_argument('--follow', type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def draw_run(folder, parent, asked):
+    """Draws all, where there is a `parent` as its numbers come. Returns whether it could."""
+    drawing = Drawing(folder, parent, asked)
+    said = 'q'
+    if parent:
+        said = ''
+        while said not in ('d', 'q'):
+            drawing.draw_frames()
+            said = drawing.hear()
+    drawing.draw_frames(again=not parent)
+    drawing.draw_training()
+    while said != 'q':
+        said = drawing.hear()
+    drawing.live = False
+    drawing.draw_once(RESULTS)
+    drawing.show()
+    if not parent:
+        page = folder/'index.html'
+        where = f'the page is {page}' if page.exists() else 'there is no page'
+        with contextlib.suppress(OSError, ValueError):  # a terminal that cannot show it
+            print(f'{drawing.drawn} pictures drawn; {where}', flush=True)
+    return not drawing.failed
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        'plotting.py', description='Draws every picture of a run from its numbers.')
-    parser.add_argument(
-        'DIR', nargs='?', default='outputs', help='output folder of a run (default: outputs)')
-    # The id of the run that has started this process:
-    parser.add_argument('--follow', type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    asked = []
     for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, lambda *_: sys.exit(130))  # leaves no half-written file behind
-    warnings.simplefilter('ignore')  # whatever numbers a run holds, they are drawn as far as they can be
+        # An exception raised here could be lost in a callback of matplotlib's.
+        signal.signal(number, lambda number, _: asked.append(number))
+    warnings.simplefilter('ignore')  # whatever numbers a run holds are drawn as far as they can be
     try:
-        drawing = Drawing(Path(arguments.DIR), arguments.follow)
-        while arguments.follow and not stdin_ended():
-            drawing.draw_frames()
-        drawing.draw_frames(again=not arguments.follow)
-        drawing.draw_rest()
-        return int(drawing.failed)
+        arguments = parse()
+        return 0 if draw_run(arguments.DIR, arguments.follow, asked) else 1
     except UsageError as error:
         complain(error)
         return 2
     except (OSError, Failure) as error:
         complain(error)
         return 1
-
-
-def stdin_ended():
-    """Waits a moment for it."""
-    readable, _, _ = select.select([0], [], [], 0.2)
-    return readable and not os.read(0, 4096)
 
 
 if __name__ == '__main__':
