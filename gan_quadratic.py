@@ -939,7 +939,7 @@ def load_rows(source, chosen):
         labels = names or [str(k + 1) for k in range(len(columns))]
         wanted = choose_columns(chosen, labels)
         chosen = None
-        values = np.column_stack([column_values(columns[k], labels[k]) for k in wanted])
+        values = np.transpose([column_values(columns[k], labels[k]) for k in wanted])
         names = names and [names[k] for k in wanted]
     else:
         values = source
@@ -985,8 +985,8 @@ def column_values(column, name):
             except (TypeError, ValueError):
                 number = None
             if number is None:
-                refuse(f'holds {str(cell)[:40]!r}, which is no number; write dates and categories as '
-                       'numbers')
+                refuse(f'holds {str(cell)[:40]!r}, which is no number; write dates and categories '
+                       'as numbers')
     values = values.astype(float)
     if np.isnan(values).any() or np.ma.is_masked(column):
         refuse('has missing cells; fill them, leave their rows out')
