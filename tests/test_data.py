@@ -239,31 +239,169 @@ def test_an_npz_of_many_arrays_is_refused_in_a_line_of_bearable_length(tmp_path)
     assert len(line) < 500
 
 
-# ------------------------------------------------------------------------------------------- images
+# --------------------------------------------------------------------------------- tables of others
+
+class Frame:
+    """Stands for a data frame of pandas or Polars."""
+
+    def __init__(self, columns):
+        self.columns = list(columns)
+        self.values = [list(column) for column in columns.values()]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, object).T
+
+
+class Arrow:
+    """Stands for a table of pyarrow, whose `columns` are no names."""
+
+    def __init__(self, columns):
+        self.column_names = list(columns)
+        self.columns = [np.array(column) for column in columns.values()]
+
+
+class Series:
+    """Stands for a series of pandas, or another named array."""
+
+    def __init__(self, name, values):
+        self.name = name
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values)
+
+
+TABLES = pytest.mark.parametrize('table', [dict, Frame, Arrow])
+MIXED = {'mass, kg': [1.5, 2], '[3]': [True, False]}
+
+
+@TABLES
+def test_a_table_of_others_keeps_its_names(table):
+    rows, names, image = find_rows(table(MIXED))
+    assert names == ['mass, kg', '[3]']
+    assert rows.tolist() == [[1.5, 1], [2, 0]]
+    assert image is None
+
+
+@TABLES
+@pytest.mark.parametrize('columns', [['[3]'], ['2']], ids=['by name', 'by number'])
+def test_columns_of_such_a_table_are_chosen(columns, table):
+    rows, names, _ = find_rows(table(MIXED), columns)
+    assert names == ['[3]']
+    assert rows.tolist() == [[1], [0]]
+
+
+@pytest.mark.parametrize('names', [[0, 1], ['a', 1], [None, None]], ids=str)
+def test_names_that_are_no_texts_are_none(names):
+    frame = Frame(dict(a=[1, 2], b=[3, 4]))
+    frame.columns = names
+    rows, found, _ = find_rows(frame)
+    assert found is None
+    assert rows.tolist() == [[1, 3], [2, 4]]
+
+
+def test_a_series_keeps_its_name():
+    rows, names, _ = find_rows(Series('mass', [1, 2]))
+    assert names == ['mass']
+    assert rows.tolist() == [[1], [2]]
+
+
+def test_a_series_without_a_name_has_none():
+    rows, names, _ = find_rows(Series(None, [1, 2]))
+    assert names is None
+    assert rows.tolist() == [[1], [2]]
+
 
 @pytest.mark.parametrize('shape, image', [
-    pytest.param([5, 6, 7], (6, 7), id='grey'),
-    pytest.param([5, 6, 7, 1], (6, 7), id='grey, one channel'),
-    pytest.param([5, 6, 7, 3], (6, 7, 3), id='colours'),
-    pytest.param([5, 3, 2], None, id='too small for images')])
-def test_arrays_of_images_are_found_by_their_shape(shape, image, rng):
-    images = rng.integers(0, 255, shape, np.uint8)
-    rows, _, found_image = find_rows(images)
+    pytest.param([5, 2], None, id='columns'),
+    pytest.param([5, 6, 7], (6, 7), id='images')])
+def test_a_named_array_of_more_dimensions_is_no_series(shape, image):
+    """Those of h5py and xarray have names."""
+    rows, names, found_image = find_rows(Series('/data', np.ones(shape)))
+    assert names is None
     assert found_image == image
-    assert_array_equal(rows, images.reshape(5, -1))
+    assert len(rows) == 5
 
 
-def test_channels_may_come_first(rng):
-    images = rng.integers(0, 255, [5, 3, 6, 7], np.uint8)
+def test_a_dict_without_names_is_a_table():
+    rows, names, _ = find_rows({0: [1, 2], 1: [3, 4]})
+    assert names is None
+    assert rows.tolist() == [[1, 3], [2, 4]]
+
+
+@TABLES
+@pytest.mark.parametrize('cells, said', [
+    pytest.param([1, None], 'missing', id='None'),
+    pytest.param([1, math.nan], 'missing', id='not a number'),
+    pytest.param(['red', 'blue'], "'red'", id='a category'),
+    pytest.param(np.array(['2024-05-01', '2024-05-02'], 'M8[D]'), 'dates', id='a date')])
+def test_what_cannot_be_learned_is_said_by_its_column(cells, said, table):
+    line = refusal(table({'mass': [1, 2], 'colour': cells}))
+    assert "column 'colour'" in line
+    assert said in line
+
+
+@TABLES
+def test_columns_that_are_left_out_are_not_looked_at(table):
+    rows, names, _ = find_rows(table({'mass': [1, 2], 'colour': ['red', 'blue']}), ['mass'])
+    assert names == ['mass']
+    assert rows.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize('column', [
+    pytest.param([1, 2, 3], id='longer than another'),
+    pytest.param([[1, 2], [3, 4]], id='of two columns'),
+    pytest.param(np.ma.masked_equal([1, 2], 2), id='with a masked cell'),
+    pytest.param(5, id='a number')])
+def test_a_dict_that_is_no_table_is_refused(column):
+    assert refusal(dict(mass=[1, 2], odd=column)).startswith('argument --data: the array')
+
+
+def test_data_that_are_none_are_the_default(monkeypatch):
+    monkeypatch.setattr(program, 'run_command', lambda given, array: (given, array))
+    assert train(data=None, seed=None) == ({}, None)
+
+
+# ------------------------------------------------------------------------------------------- images
+
+def pictures(*shape):
+    """Bytes, of which neighbours differ."""
+    return np.arange(math.prod(shape)).reshape(shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize('shape, image', [
+    pytest.param((5, 6, 7), (6, 7), id='grey'),
+    pytest.param((5, 6, 7, 1), (6, 7), id='grey, one channel'),
+    pytest.param((5, 6, 7, 3), (6, 7, 3), id='colours'),
+    pytest.param((5, 3, 2), None, id='too small for images')])
+def test_arrays_of_images_are_found_by_their_shape(shape, image):
+    rows, _, found_image = find_rows(pictures(*shape))
+    assert found_image == image
+    assert_array_equal(rows, pictures(*shape).reshape(5, -1))
+
+
+def test_transparency_is_left_out():
+    images = pictures(5, 6, 7, 4)
     rows, _, image = find_rows(images)
     assert image == (6, 7, 3)
-    for row, channels in zip(rows, images):
-        assert_array_equal(row.reshape(6, 7, 3), np.stack(channels, axis=2))
+    assert_array_equal(rows, images[..., :3].reshape(5, -1))
 
 
-def test_images_have_no_columns_to_choose_from(rng):
-    images = rng.integers(0, 255, [5, 6, 7], np.uint8)
-    assert 'leave --columns out' in refusal(images, ['1'])
+@pytest.mark.parametrize('channels', [3, 4])
+def test_channels_may_come_first(channels):
+    images = pictures(5, channels, 6, 7)
+    rows, _, image = find_rows(images)
+    red_green_blue = np.stack([images[:, 0], images[:, 1], images[:, 2]], axis=3)
+    assert image == (6, 7, 3)
+    assert_array_equal(rows, red_green_blue.reshape(5, -1))
+
+
+def test_images_of_other_channels_are_refused():
+    assert '5 channels' in refusal(pictures(5, 6, 7, 5))
+
+
+def test_images_have_no_columns_to_choose_from():
+    assert 'leave --columns out' in refusal(pictures(5, 6, 7), ['1'])
 
 
 # ------------------------------------------------------------------------------------ rows held out
@@ -394,7 +532,7 @@ COLUMNS = {
 @pytest.mark.parametrize('column', COLUMNS.values(), ids=COLUMNS)
 def test_the_networks_see_any_column_as_a_standard_normal(column, rng):
     """Equal values share their step."""
-    rows = np.stack([column(rng), rng.normal(size=400)], axis=1)
+    rows = np.column_stack([column(rng), rng.normal(size=400)])
     scores, _ = normal_inputs(rows)(20_000, rng).T
     for level in np.linspace(-2, 2, 9):
         expected = (1 + math.erf(level/math.sqrt(2)))/2
@@ -460,11 +598,33 @@ def test_smoothing_keeps_means_deviations_and_correlations(n, rng):
     assert_allclose(np.corrcoef(drawn.T), np.corrcoef(scores.T), atol=0.05)
 
 
+# ----------------------------------------------------------------------------------------- decimals
+
+@pytest.mark.parametrize('decimals', range(10))
+def test_a_column_is_written_with_as_many_decimals_as_it_has(decimals, rng):
+    texts = [f'{value:.{decimals}f}' for value in 1000*rng.normal(size=50)]
+    column = np.array(texts, float)
+    form, = program.column_formats(column[:, None])
+    assert [form % value for value in column] == texts
+
+
+@pytest.mark.parametrize('column', [
+    pytest.param([1/3, 2/3, 1], id='thirds'),
+    pytest.param([1e-12, 2e-12, 3e-12], id='small'),
+    pytest.param([1e9 + 1/3, 1e9 + 2/3, 1e9 + 1], id='close to each other')])
+def test_other_columns_are_written_so_that_their_values_stay_apart(column):
+    form, = program.column_formats(np.array(column)[:, None])
+    written = [float(form % value) for value in column]
+    assert_allclose(written, column, rtol=1e-8)
+    assert_allclose(np.diff(written), np.diff(column), rtol=1e-3)
+
+
 # --------------------------------------------------------------------------------- runs on own data
 
 TABLE_COLUMNS = {  # of 90 rows
     'skewed': lambda rng: rng.lognormal(size=90),
     'narrow, far from 0': lambda rng: 1e9 + rng.random(90),
+    'two decimals': lambda rng: np.round(100*rng.normal(size=90), 2),
     'whole numbers': lambda rng: rng.integers(0, 60, 90),
     '0 and 1': lambda rng: rng.random(90) < 0.3,
     'milliseconds': lambda rng: 1.7e12 + rng.integers(0, 3000, 90),
@@ -472,8 +632,9 @@ TABLE_COLUMNS = {  # of 90 rows
     'the largest whole doubles': lambda rng: 2.**53 - rng.integers(0, 60, 90),
     'few values far apart': lambda rng: rng.choice([1e-280, 1e38, 7], 90),
 }
-STEPPED = list(TABLE_COLUMNS)[2:]
-SMOOTH = list(TABLE_COLUMNS)[:2]
+SMOOTH = 'skewed', 'narrow, far from 0', 'two decimals'
+WHOLE_NUMBERS = (
+    'whole numbers', '0 and 1', 'milliseconds', 'constant', 'the largest whole doubles')
 
 
 @pytest.fixture(scope='session')
@@ -506,7 +667,7 @@ def test_samples_lie_within_the_columns_range(name, column):
     assert column.samples.max() <= column.rows.max()
 
 
-@pytest.mark.parametrize('name', STEPPED)
+@pytest.mark.parametrize('name', [*WHOLE_NUMBERS, 'few values far apart'])
 def test_whole_numbers_and_few_values_come_back_as_they_were(name, column):
     assert set(column.written) <= set(column.rows)
 
@@ -514,6 +675,28 @@ def test_whole_numbers_and_few_values_come_back_as_they_were(name, column):
 @pytest.mark.parametrize('name', SMOOTH)
 def test_other_numbers_come_back_between_the_rows(name, column):
     assert len(np.unique(column.written)) > 500
+
+
+def cells_of(name, folder):
+    """A column of the CSV, as it is written."""
+    lines = (folder/'generated_samples.csv').read_text(encoding='utf-8').splitlines()
+    k = list(TABLE_COLUMNS).index(name)
+    return [line.split(',')[k] for line in lines[1:]]
+
+
+@pytest.mark.parametrize('name', WHOLE_NUMBERS)
+def test_whole_numbers_come_back_without_a_decimal_point(name, trained):
+    assert [cell for cell in cells_of(name, trained.folder) if not cell.isdigit()] == []
+
+
+def test_numbers_come_back_with_their_columns_decimals(trained):
+    cells = cells_of('two decimals', trained.folder)
+    assert [cell for cell in cells if not re.fullmatch(r'-?\d+\.\d\d', cell)] == []
+
+
+@pytest.mark.parametrize('name', ['two decimals'])
+def test_so_do_those_that_train_returns(name, column):
+    assert_array_equal(column.samples, column.samples.round(2))
 
 
 def test_the_csv_holds_the_samples_that_train_returns(trained):
@@ -537,9 +720,22 @@ def test_a_table_is_judged_by_rows_held_out(trained):
     assert trained.verdict
 
 
-def test_few_rows_are_not_judged(tmp_path, rng):
-    results = train(data=rng.normal(size=[30, 2]), output=str(tmp_path), **TINY)
-    assert results['final']['energy_distance'] is None
+@pytest.fixture(scope='session')
+def few(tmp_path_factory):
+    """A run on too few rows to hold any out, with one snapshot, at the beginning."""
+    flags = dict(TINY, iterations=21, snapshot_every=1000, keep='best')
+    rows = np.random.default_rng(0).normal(size=[30, 2])
+    return train(data=rows, output=str(tmp_path_factory.mktemp('data')/'few'), **flags)
+
+
+def test_few_rows_are_not_judged(few):
+    assert few['final']['energy_distance'] is None
+    assert few['claims']['samples_follow']['holds'] is None
+    assert 'Too few rows' in few['verdict']
+
+
+def test_the_end_of_training_may_be_the_best_though_no_snapshot_falls_on_it(few):
+    assert few['delivered_iteration'] == 20
 
 
 @pytest.fixture(scope='session')
@@ -563,6 +759,20 @@ def test_keep_best_delivers_the_generator_of_that_snapshot(wild, tmp_path):
     flags = dict(wild.flags, iterations=wild.delivered_iteration + 1)
     short = train(output=str(tmp_path), keep='last', **flags)
     assert_array_equal(wild.samples, short['samples'])
+
+
+def test_rows_held_out_choose_nothing(wild, tmp_path, monkeypatch):
+    """With others in their place, all that is measured and delivered is the same."""
+    hold_out = program.hold_out
+
+    def hold_out_others(rows, most, rng):
+        training, held_out = hold_out(rows, most, rng)
+        return training, 2*held_out
+    monkeypatch.setattr(program, 'hold_out', hold_out_others)
+    results = train(output=str(tmp_path), keep='best', **wild.flags)
+    assert_array_equal(results['samples'], wild.samples)
+    measured = (tmp_path/'metrics.csv').read_text()
+    assert measured == (wild.folder/'metrics.csv').read_text()
 
 
 def interrupt_after_saving(monkeypatch, iteration):
