@@ -1,8 +1,9 @@
-"""Runs the README's two commands, word for word, in fresh clones with empty virtual environments.
+"""Runs the README's two commands, word for word, in fresh clones with empty environments.
 
     python tests/install.py python3.10 python3.13 --tensorflow 2.16 2.21 --only train
 
-On each Python (a command or path) with each TensorFlow (forced by a constraint file) prints a row per command.
+On each Python (a command or path) with each TensorFlow (forced by a constraint file) prints a row
+per command.
 """
 import argparse
 import itertools
@@ -15,42 +16,75 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from helpers import ROOT, print_command, print_table
 
-VERSIONS = 'import sys, tensorflow, numpy; print(*sys.version.split()[:1], tensorflow.__version__, numpy.__version__)'
+PRINT_VERSIONS = """
+import sys, numpy, tensorflow
+print(sys.version.split()[0], tensorflow.__version__, numpy.__version__)
+"""
+
+
+class Ended(NamedTuple):
+    """How a shell line ended."""
+    status: int
+    seconds: float
+    first_picture: float  # seconds, None where there is none
+    last_line: str
 
 
 def run(line, clone, environment):
-    """Runs a shell line. Returns its exit status, its seconds, those to the first picture, and its last line."""
-    began, picture = time.monotonic(), None
+    """Runs a shell line to its end."""
+    first_picture = None
+    began = time.monotonic()
     with tempfile.TemporaryFile('w+') as output:
-        process = subprocess.Popen(line, shell=True, cwd=clone, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(line, shell=True, cwd=clone, env=environment,
+                                   stdout=output, stderr=output)
         while process.poll() is None:
-            if not picture and any((clone/'outputs'/'iterations').glob('*.png')):
-                picture = time.monotonic() - began
+            pictures = (clone/'outputs'/'iterations').glob('*.png')
+            if first_picture is None and any(pictures):
+                first_picture = time.monotonic() - began
             time.sleep(0.1)
+        seconds = time.monotonic() - began
         output.seek(0)
-        return process.returncode, time.monotonic() - began, picture, ''.join(output.read().strip().splitlines()[-1:])
+        lines = output.read().strip().splitlines()
+    return Ended(process.returncode, seconds, first_picture, lines[-1] if lines else '')
+
+
+def make_environment(python, tensorflow, folder):
+    """Variables by which `python3` is this Python, and pip takes this TensorFlow."""
+    path = os.path.abspath(shutil.which(python))
+    command = folder/'bin'/'python3'
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(path)} "$@"\n')
+    command.chmod(0o755)
+    constraints = folder/'constraints.txt'
+    constraints.write_text(f'tensorflow=={tensorflow}.*\n' if tensorflow else '')
+    return dict(
+        os.environ,
+        PATH=f'{command.parent}{os.pathsep}{os.environ["PATH"]}',
+        PIP_CONSTRAINT=str(constraints),
+        VIRTUAL_ENV='')
 
 
 def check(python, tensorflow, name, line, folder):
     """The table's row of one of the two commands on one Python and TensorFlow."""
-    environment = dict(os.environ, PATH=f'{folder/"bin"}{os.pathsep}{os.environ["PATH"]}', VIRTUAL_ENV='')
-    (folder/'bin').mkdir()
-    (folder/'bin'/'python3').write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.abspath(shutil.which(python)))} "$@"\n')
-    (folder/'bin'/'python3').chmod(0o755)
-    clone, environment['PIP_CONSTRAINT'] = folder/'clone', str(folder/'constraints.txt')
-    (folder/'constraints.txt').write_text(f'tensorflow=={tensorflow}.*\n' if tensorflow else '')
+    environment = make_environment(python, tensorflow, folder)
+    clone = folder/'clone'
     subprocess.run(['git', 'clone', '-q', str(ROOT), str(clone)], check=True)
-    installation, last = line.rsplit(' && ', 1)
-    status, installing, picture, output = run(installation, clone, environment)
-    versions, seconds = 'not installed', 0
-    if not status:
-        *_, versions = run(f'{shlex.split(last)[0]} -c {shlex.quote(VERSIONS)}', clone, environment)
-        status, seconds, picture, output = run(last, clone, environment)
-    return [versions, name, f'{installing:.0f}', f'{seconds:.0f}', status,
-            f'first picture after {picture:.1f} s' if picture else output]
+    installation, command = line.rsplit(' && ', 1)
+    installed = run(installation, clone, environment)
+    if installed.status:
+        return ['not installed', name, f'{installed.seconds:.0f}', '', installed.status,
+                installed.last_line]
+    its_python = shlex.split(command)[0]
+    versions = run(f'{its_python} -c {shlex.quote(PRINT_VERSIONS)}', clone, environment).last_line
+    ran = run(command, clone, environment)
+    remark = ran.last_line
+    if ran.first_picture is not None:
+        remark = f'first picture after {ran.first_picture:.1f} s'
+    return [versions, name, f'{installed.seconds:.0f}', f'{ran.seconds:.0f}', ran.status, remark]
 
 
 def main():
@@ -60,15 +94,18 @@ def main():
     parser.add_argument('--only', choices=('train', 'test'))
     arguments = parser.parse_args()
     readme = (ROOT/'README.md').read_text(encoding='utf-8')
-    lines = dict(zip(('train', 'test'), re.findall('^python3 -m venv .+ && .+ && .+', readme, re.M)))
+    commands = re.findall('^python3 -m venv .+ && .+ && .+', readme, re.MULTILINE)
+    lines = dict(zip(('train', 'test'), commands))
+    names = [arguments.only] if arguments.only else lines
 
     def rows():
-        for python, tensorflow, name in itertools.product(
-                arguments.pythons, arguments.tensorflow, [arguments.only] if arguments.only else lines):
+        cases = itertools.product(arguments.pythons, arguments.tensorflow, names)
+        for python, tensorflow, name in cases:
             with tempfile.TemporaryDirectory() as folder:
                 yield check(python, tensorflow, name, lines[name], Path(folder))
     print_command()
-    print_table(['Python, TensorFlow, NumPy', 'command', 'installing, s', 'running, s', 'ended', ''], rows())
+    print_table(['Python, TensorFlow, NumPy', 'command', 'installing, s', 'running, s', 'ended',
+                 ''], rows())
 
 
 if __name__ == '__main__':

@@ -1,104 +1,364 @@
-"""Measures what the documents say of the program, over several seeds, and prints its tables in GitHub's markdown.
+"""Measures what the documents say of the program, over several seeds; prints Markdown tables.
 
-    python tests/study.py claims|distributions|exercises
+    python tests/study.py claims           the tutorial's claims, under both schedules
+    python tests/study.py distributions    every distribution, also at another level of XLA
+    python tests/study.py exercises        activations, layers and output mappings
+    python tests/study.py measures         the measures themselves, where the answer is known
 
-Further flags go to the program behind those of the study, so `--iterations 2001` makes short runs of all. It runs the
-command, one run after the other in a temporary folder, for some ten minutes each study.
+Further flags go to the program behind those of the study: `--iterations 2001` makes short runs of
+all. Runs come one after the other, or with `--scheduler local` on all cores, or with `--scheduler
+tcp://HOST:PORT` on the machines where `dask worker` runs.
 """
 import argparse
+import contextlib
+import itertools
 import json
 import math
-import shlex
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
-from helpers import gan_quadratic as program, print_command, print_table, run_command
+import numpy as np
 
-EXERCISES = {'--activation': program.ACTIVATIONS, '--hidden': ('16', '16 16 16 16'), '--layer': program.LAYERS,
-             '--output-mapping': program.OUTPUT_MAPPINGS}
-NOT_LEARNED = 0.1  # an energy distance of another shape than the data's: five times what passes for following it
+from helpers import gan_quadratic as program
+from helpers import print_command, print_table
+
+SEEDS = {'claims': 10, 'distributions': 10, 'exercises': 3, 'measures': 4}
+COMPANION = {'d_steps': 10, 'g_steps': 10, 'iterations': 10001}  # the tutorial's other schedule
+OTHER_LEVEL = 3      # XLA's own level of optimisation; the program's is 2
+FOLLOWS = 0.02       # energy distance up to which samples follow a built-in distribution
+NOT_LEARNED = 0.1    # an energy distance of another shape than the data's
+BESIDE = 'energy_distance_error', 'neighbours_samples', 'neighbours_real'  # the claims' figures
+EXERCISES = {
+    'activation': program.ACTIVATIONS,
+    'hidden': [[16], [16, 16, 16, 16]],
+    'layer': program.LAYERS,
+    'output_mapping': program.OUTPUT_MAPPINGS}
 
 
-def run(flags, seed):
-    """One run of the command: its summary (None where training diverged) and the seconds the whole command took."""
-    flags = [*flags.split(), '--seed', seed, '--pictures', 'none']
-    print(time.strftime('%H:%M:%S'), *flags, file=sys.stderr, flush=True)
+# ------------------------------------------------------------------------------------------- runs
+
+def one_run(flags, xla_level=None):
+    """Trains in a folder that is then removed. Returns what `train` does, None where it diverged.
+
+    XLA reads its flags once in a process: for another level the run gets a process of its own.
+    """
+    shown = {name: value for name, value in flags.items() if not isinstance(value, np.ndarray)}
+    print(time.strftime('%H:%M:%S'), *words(shown), file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        flags = {**flags, 'output': folder, 'overwrite': True, 'pictures': 'none'}
         began = time.perf_counter()
-        status, output = run_command(*flags, '--output', folder)
-        seconds = time.perf_counter() - began
-        if status == 0:
-            return json.loads((Path(folder)/'summary.json').read_text()), seconds
-    if status == 1 and 'not finite' in output:  # how the program says that training diverged
-        return None, seconds
-    sys.exit(f'{flags} ended with status {status}:\n{output}')
+        results = train_here(flags) if xla_level is None else train_apart(flags, xla_level)
+        if results:
+            results['seconds']['whole'] = time.perf_counter() - began
+        return results
 
 
-def energy_distances(summaries):
-    """Of each run's final samples, also in words; infinite where training diverged."""
-    distances = [summary['final']['energy_distance'] if summary else math.inf for summary in summaries]
-    return distances, ', '.join(f'{value:.3g}' for value in distances)
+def train_here(flags):
+    """Trains in this process."""
+    try:
+        with contextlib.redirect_stdout(None):
+            return program.train(**flags)
+    except program.Failure as failure:
+        if diverged(str(failure)):
+            return None
+        raise
 
 
-def claims(seeds, flags):
+def train_apart(flags, xla_level):
+    """Trains in a process of its own. Returns the summary, without samples."""
+    command = [sys.executable, program.__file__, *words(flags)]
+    xla_flags = f'--xla_backend_optimization_level={xla_level}'
+    environment = {**os.environ, 'XLA_FLAGS': xla_flags}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode == 0:
+        return json.loads(Path(flags['output'], 'summary.json').read_text())
+    if diverged(ended.stderr):
+        return None
+    raise RuntimeError(f'{command} ended with {ended.returncode}: {ended.stderr}')
+
+
+def diverged(message):
+    """Does a failure say that training went astray?"""
+    return 'not finite' in message
+
+
+def words(flags):
+    """The arguments of `train` as the command takes them."""
+    found = []
+    for name, value in flags.items():
+        flag = '--' + name.replace('_', '-')
+        if value is True:
+            found.append(flag)
+        elif value is False:
+            found.append(flag.replace('--', '--no-', 1))
+        elif isinstance(value, list):
+            found += [flag, *map(str, value)]
+        else:
+            found += [flag, str(value)]
+    return found
+
+
+def program_flags(arguments):
+    """Words of the command line as `train` takes them."""
+    flags = program.parse(arguments)
+    if '--no-normalize' in arguments:
+        flags['normalize'] = False
+    return flags
+
+
+@contextlib.contextmanager
+def mapping(scheduler):
+    """Gives a function like `map`, which maps `one_run`: by Dask where a scheduler is named."""
+    if scheduler is None:
+        yield map
+        return
+    from dask.distributed import Client, LocalCluster
+    with contextlib.ExitStack() as stack:
+        if scheduler == 'local':
+            cluster = LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1,
+                                   memory_limit=None, dashboard_address=None)
+            scheduler = stack.enter_context(cluster)
+        client = stack.enter_context(Client(scheduler))
+        client.upload_file(program.__file__)  # so workers elsewhere need no clone
+
+        def spread(function, *runs):
+            futures = client.map(function, *runs, pure=False)
+            return (future.result() for future in futures)
+        yield spread
+
+
+# -------------------------------------------------------------------------------- what came of them
+
+def final(results, name):
+    """A measure of the final samples of all runs that did not diverge."""
+    return [each['final'][name] for each in results if each]
+
+
+def energy_distances(results):
+    """Of each run's final samples; infinite where training diverged."""
+    return [each['final']['energy_distance'] if each else math.inf for each in results]
+
+
+def middle(values):
+    """The median in words."""
+    return f'{median(values):.3g}' if values else ''
+
+
+def listed(values):
+    """All values in words."""
+    return ', '.join(f'{value:.3g}' for value in values)
+
+
+def neighbours(results):
+    """The medians of both neighbours' shares in words."""
+    return f'{middle(final(results, "neighbours_samples"))}, ' \
+           f'{middle(final(results, "neighbours_real"))}'
+
+
+def seconds(results, of):
+    """The median in words: `of` training, or of the whole run."""
+    return middle([each['seconds'][of] for each in results if each])
+
+
+def print_title(flags, seeds):
+    command = ' '.join(['python gan_quadratic.py', *words(flags)])
+    print(f'`{command}`, seeds 0 to {seeds - 1}\n', flush=True)
+
+
+# ----------------------------------------------------------------------------------------- studies
+
+def study_claims(seeds, flags, map_runs):
     """The tutorial's claims, as summary.json judges them, under both schedules."""
-    for schedule in '', '--d-steps 10 --g-steps 10 --iterations 10001':
-        print(f'`python gan_quadratic.py {schedule} {flags}`, seeds 0 to {seeds - 1}\n', flush=True)
-        summaries = [run(f'{schedule} {flags}', seed)[0] for seed in range(seeds)]
-        figures, holds = {}, {}  # (claim, figure) -> values; claim -> in how many runs
-        for summary in filter(None, summaries):
-            for claim in summary['claims'].values():
-                holds[claim['claim']] = holds.get(claim['claim'], 0) + (claim['holds'] is True)
-                for figure, value in claim['measured'].items():
-                    figures.setdefault((claim['claim'], figure), []).append(math.nan if value is None else value)
-            for figure in ('curve_residual', 'coverage'):
-                figures.setdefault(('Final samples', figure), []).append(summary['final'][figure])
-        print_table(['Claim', 'Measured', 'Median', 'Least', 'Most', 'Claim holds in'], (
-            [claim, figure, *(f'{x:.3g}' for x in (median(values), min(values), max(values))),
-             f'{holds[claim]} of {seeds}' if claim in holds else '']
-            for (claim, figure), values in figures.items()))
-        print(f'Energy distance, seed by seed: {energy_distances(summaries)[1]}\n', flush=True)
+    schedules = [{**schedule, **flags} for schedule in ({}, COMPANION)]
+    runs = [{**schedule, 'seed': seed} for schedule in schedules for seed in range(seeds)]
+    results = map_runs(one_run, runs)
+    for schedule in schedules:
+        print_title(schedule, seeds)
+        found = list(itertools.islice(results, seeds))
+        print_table(['Claim', 'Measured', 'Median', 'Least', 'Most', 'Claim holds in'],
+                    claims_rows([each for each in found if each], seeds))
+        print(f'Energy distance, seed by seed: {listed(energy_distances(found))}\n', flush=True)
 
 
-def compare(variants, seeds, flags):
-    """Prints a table of what the program learns with the flags of each variant."""
-    def row(variant):
-        summaries, seconds = zip(*(run(f'{flags} {variant}', seed) for seed in range(seeds)))
-        distances, listed = energy_distances(summaries)
-        training = [summary['seconds']['training'] for summary in summaries if summary] or [math.nan]
-        follow = sum(bool(summary) and summary['claims']['samples_follow']['holds'] for summary in summaries)
-        return [f'`{variant}`' if variant else 'the defaults', listed, f'{median(distances):.3g}',
-                f'{max(distances):.3g}', f'{median(training):.1f}', f'{median(seconds):.1f}', f'{follow} of {seeds}',
-                sum(NOT_LEARNED < distance < math.inf for distance in distances), distances.count(math.inf)]
-    print(f'`python gan_quadratic.py {flags}`, seeds 0 to {seeds - 1}\n', flush=True)
-    print_table(['Further flags', 'Energy distance of each seed', 'Median', 'Worst', 'Seconds of training, median',
-                 'Whole command', 'Samples follow the data in', f'Not learned (above {NOT_LEARNED})', 'Diverged'],
-                map(row, variants))
+def claims_rows(summaries, seeds):
+    """The rows of a table: of each claim its figures, then measures of the final samples."""
+    def row(title, name, values, holds=''):
+        defined = [value for value in values if value is not None]
+        if not defined:
+            return [title, name, '', '', '', holds]
+        extremes = [f'{value:.3g}' for value in (min(defined), max(defined))]
+        return [title, name, middle(defined), *extremes, holds]
+
+    for key in summaries[0]['claims']:
+        claims = [summary['claims'][key] for summary in summaries]
+        count = sum(claim['holds'] is True for claim in claims)
+        holds = f'{count} of {seeds}'
+        for name in claims[0]['measured']:
+            values = [claim['measured'].get(name) for claim in claims]
+            yield row(claims[0]['claim'], name, values, holds)
+            holds = ''
+    for name in BESIDE:
+        yield row('Final samples', name.replace('_', ' '), final(summaries, name))
 
 
-def distributions(seeds, flags):
-    compare([f'--data {name}' for name in program.DISTRIBUTIONS], seeds, flags)
+def study_distributions(seeds, flags, map_runs):
+    """All built-in distributions, each seed at two levels of XLA's optimisation.
+
+    Training is chaotic: another level makes other runs of the same seeds, as another processor
+    would.
+    """
+    runs = [{'data': data, **flags, 'seed': seed}
+            for data in program.DISTRIBUTIONS for _ in range(2) for seed in range(seeds)]
+    levels = [None]*seeds + [OTHER_LEVEL]*seeds
+    results = map_runs(one_run, runs, levels*len(program.DISTRIBUTIONS))
+
+    def row(data):
+        as_shipped = list(itertools.islice(results, seeds))
+        elsewhere = list(itertools.islice(results, seeds))
+        found = as_shipped + elsewhere
+        distances = energy_distances(found)
+        beyond = sum(distance > FOLLOWS for distance in distances)
+        return [f'`{data}`', f'{median(distances):.3g}', f'{max(distances):.3g}',
+                f'{beyond} of {len(found)}', neighbours(found), seconds(as_shipped, 'training'),
+                listed(energy_distances(as_shipped)), listed(energy_distances(elsewhere))]
+    print_title({'data': 'NAME', **flags}, seeds)
+    print_table(['Data', 'Energy distance: median', 'Worst', f'Over {FOLLOWS}',
+                 'Neighbours: samples, real', 'Seconds of training', 'Each seed',
+                 f"Each at XLA's level {OTHER_LEVEL}"],
+                map(row, program.DISTRIBUTIONS))
 
 
-def exercises(seeds, flags):
-    """Activations, layers and output mappings, one changed at a time. On standardised data, because on plain data the
-    table shows little but which networks reach y = 2500 in time."""
-    changes = [f'{flag} {value}' for flag, values in EXERCISES.items() for value in values 
-               if value not in ('leaky_relu', 'dense', 'linear')]
-    compare(['', *changes], seeds, f'--normalize --iterations 30001 {flags}')
+def study_exercises(seeds, flags, map_runs):
+    """Activations, layers and output mappings, one changed at a time.
+
+    On standardised data, because on plain data the table shows little but which networks reach
+    y = 2500 in time.
+    """
+    common = {'normalize': 'standard', 'iterations': 30001, **flags}
+    changes = [{}]
+    for name, values in EXERCISES.items():
+        changes += [{name: value} for value in values if value != program.DEFAULTS[name]]
+    runs = [{**common, **change, 'seed': seed} for change in changes for seed in range(seeds)]
+    results = map_runs(one_run, runs)
+
+    def row(change):
+        found = list(itertools.islice(results, seeds))
+        distances = energy_distances(found)
+        follow = sum(distance <= FOLLOWS for distance in distances)
+        not_learned = sum(NOT_LEARNED < distance < math.inf for distance in distances)
+        return [f'`{" ".join(words(change))}`' if change else 'the defaults',
+                listed(distances), f'{median(distances):.3g}', f'{max(distances):.3g}',
+                neighbours(found), seconds(found, 'training'), seconds(found, 'whole'),
+                f'{follow} of {seeds}', not_learned, found.count(None)]
+    print_title(common, seeds)
+    print_table(['Further flags', 'Energy distance of each seed', 'Median', 'Worst',
+                 'Neighbours: samples, real', 'Seconds of training', 'Of the whole run',
+                 'Samples follow the data in', f'Not learned (above {NOT_LEARNED})', 'Diverged'],
+                map(row, changes))
+
+
+# ------------------------------------------------------------------------- the measures themselves
+
+REPEATS = 200        # on fresh rows, to know how much a figure from so few differs
+JUDGING_ROWS = 1000  # fresh ones, as many as the neighbours' test takes
+COLUMNS = 6
+FEW_ROWS, MANY_ROWS = 150, 1000
+
+
+def study_measures(seeds, flags, map_runs):
+    """The measures on samples that are known to be right or wrong, and their standard errors."""
+    print('Samples made from the default data: what the measures say of them\n')
+    print_table(['Samples', 'Energy distance', 'Its error', 'Neighbours: samples, real'],
+                cases_rows(np.random.default_rng(0)))
+
+    sizes = [FEW_ROWS]*seeds + [MANY_ROWS]
+    tables = [normal_rows(n, np.random.default_rng(seed)) for seed, n in enumerate(sizes)]
+    runs = [{**flags, 'data': rows, 'seed': seed} for seed, rows in enumerate(tables)]
+    results = map_runs(one_run, runs)
+    print(f'Tables of {COLUMNS} normal columns: what a run says, beside {REPEATS} repeats on as '
+          f'many fresh rows as it kept back (their mean and deviation), and {JUDGING_ROWS} rows\n')
+    print_table(['Rows', 'Energy distance, its error', 'Repeats',
+                 'Neighbours: samples, real, their error', 'Repeats: samples', 'Real',
+                 f'By {JUDGING_ROWS} rows: distance, neighbours', 'Verdict'],
+                map(repeats_row, tables, results))
+
+
+def normal_rows(n, rng):
+    return rng.normal(size=[n, COLUMNS])
+
+
+def cases_rows(rng):
+    """The rows of a table: samples of the tutorial's data that were spoiled in a known way."""
+    n = program.FINAL_ROWS
+    real = program.sample_data(n, rng=rng)
+    fresh = program.sample_data(2*n, rng=rng)
+    x = fresh[:, 0]
+    outside_bin = (x < 10) | (x >= 15)  # the bin is the twentieth part of the range
+    cases = {'another draw': fresh[:n]}
+    for deviation in 10, 30, 100, 300:
+        noise = np.stack([np.zeros(n), deviation*rng.normal(size=n)], axis=1)
+        cases[f'noise of {deviation} on y'] = fresh[:n] + noise
+    cases['the left arm is lost'] = fresh[x >= 0][:n]
+    cases['x from 10 to 15 is empty'] = fresh[outside_bin][:n]
+    cases['copies of the real ones'] = real.copy()
+    for name, samples in cases.items():
+        distance, error = program.energy_distance_to(real)(samples)
+        shares = program.neighbour_shares(samples, real)
+        yield [name, f'{distance:.2g}', f'{error:.1g}', listed(shares)]
+
+
+def repeats_row(rows, results):
+    """The row of one table: what the run said, and what it would have said of other rows."""
+    rng = np.random.default_rng(1)
+    said = results['final']
+    samples = results['samples'][:program.MEASURED_ROWS]
+    spread = rows.std(axis=0)
+
+    def distance_and_shares(n):
+        fresh = normal_rows(n, rng)
+        some = rng.permutation(results['samples'])[:JUDGING_ROWS]
+        distance, _ = program.energy_distance_to(fresh, spread, unpaired=True)(samples)
+        return [distance, *program.neighbour_shares(some, fresh, spread)]
+
+    _, held_out = program.hold_out(rows, len(rows), rng)
+    repeats = np.array([distance_and_shares(len(held_out)) for _ in range(REPEATS)])
+    by_many = distance_and_shares(JUDGING_ROWS)
+    said_shares = [said[f'neighbours_{name}'] for name in ('samples', 'real', 'error')]
+    of_distance, of_samples, of_real = [
+        f'{mean:.3f}, {deviation:.3f}'
+        for mean, deviation in zip(repeats.mean(axis=0), repeats.std(axis=0), strict=True)]
+    return [len(rows), listed([said['energy_distance'], said['energy_distance_error']]),
+            of_distance, listed(said_shares), of_samples, of_real, listed(by_many),
+            results['verdict']]
+
+
+# ------------------------------------------------------------------------------------ command line
+
+STUDIES = {
+    'claims': study_claims,
+    'distributions': study_distributions,
+    'exercises': study_exercises,
+    'measures': study_measures}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0], allow_abbrev=False)
-    studies = dict(claims=claims, distributions=distributions, exercises=exercises)
-    parser.add_argument('study', choices=studies)
-    parser.add_argument('--seeds', type=int, metavar='N', help='runs of each kind (default: 10 for claims, else 3)')
-    arguments, flags = parser.parse_known_args()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False)
+    parser.add_argument('study', choices=STUDIES)
+    parser.add_argument('--seeds', type=int, metavar='N', help=f'of each kind (default: {SEEDS})')
+    parser.add_argument('--scheduler', metavar='ADDRESS', help="of Dask, or 'local'")
+    arguments, further = parser.parse_known_args()
+    flags = program_flags(further)
     print_command()
-    studies[arguments.study](arguments.seeds or (10 if arguments.study == 'claims' else 3), shlex.join(flags))
+    seeds = arguments.seeds or SEEDS[arguments.study]
+    with mapping(arguments.scheduler) as map_runs:
+        STUDIES[arguments.study](seeds, flags, map_runs)
 
 
 if __name__ == '__main__':

@@ -1,23 +1,25 @@
-"""How near the program's samples come to real rows of tables that nobody tuned it to; prints a table in markdown.
+"""How near samples come to real rows of tables that nobody tuned the program to; prints Markdown.
 
-    python tests/tables.py                             four tables, three seeds each, some five minutes
-    python tests/tables.py --tables rare mixed small wide      tables drawn anew from laws that are known
-    python tests/tables.py --flags hidden=32,32        other settings than the program's own
+    python tests/tables.py                                    four tables, six seeds each
+    python tests/tables.py --tables rare mixed small wide     drawn anew from laws that are known
+    python tests/tables.py --seeds 0 --flags --hidden 32 32   other settings than the program's
 
-Each table is cut into random halves. The program trains on one with its own settings, and is judged by the other, of
-which it knows nothing: unbiased energy distance (no row paired with itself), columns divided by the training half's
-deviation. Beside it: the rows of the training half (floor), its columns shuffled one by one, and a Gaussian copula.
+Each table is cut into random halves. The program trains on one with its own settings, and is judged
+by the other, of which it knows nothing: unbiased energy distance (no row paired with itself),
+columns divided by the training half's deviation. Beside it: what the run itself said, by the rows
+it had kept back of its own half; the rows of the training half (floor); its columns shuffled one by
+one; a Gaussian copula.
 
-Samples and real are the shares, of samples and of as many rows of the other half, at most 1,000 each, whose nearest
-neighbour among all others is of their own kind: 0.5 where they cannot be told apart, 1 where they can. Regret is how
-much further the delivered generator is from the other half than the best snapshot of the run, each judged by the 2,000
-samples that the program takes its measures from.
+Samples and real are the shares, of samples and of as many rows of the other half, at most 1,000
+each, whose nearest neighbour among all others is of their own kind: 0.5 where they cannot be told
+apart, 1 where they can. Regret is how much further the delivered generator is from the other half
+than the best snapshot of the run, each judged by the samples that the snapshot was measured by.
 """
 import argparse
 import contextlib
 import tempfile
 import time
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
 from unittest import mock
 
 import numpy as np
@@ -25,34 +27,53 @@ import sklearn.datasets
 from scipy.spatial.distance import cdist
 
 from helpers import gan_quadratic, print_command, print_table
+from study import program_flags
 
 TABLES = 'wine', 'iris', 'breast_cancer', 'diabetes'
+SAMPLES = 2000        # of the program and of the copula, to judge
+LARGEST_HALF = 5000   # rows of the training half, as floor
+NEIGHBOURS = 1000     # rows of each kind in the nearest-neighbour test
+MEDIANS = ('floor', 'shuffled', 'copula', 'this program', 'samples', 'real', 'regret', 'delivered',
+           'seconds')  # the columns of the table before the means
 
+
+# ------------------------------------------------------------------------------------------ tables
 
 def rare(rng, n):
     """Two clusters in six columns, the second of 3 rows in 100."""
-    return rng.normal(size=(n, 6)) + 4*(rng.random((n, 1)) < 0.03)
+    rows = rng.normal(size=(n, 6))
+    in_second = rng.random((n, 1)) < 0.03
+    return rows + 4*in_second
 
 
 def mixed(rng, n):
-    """A heavy tail, a log-normal, counts, money in whole hundreds, two 0/1 columns and days since 1970, all through
-    two factors."""
+    """Columns of many kinds, through two factors a and b."""
     a, b = rng.normal(size=(2, n))
-    return np.stack([rng.standard_t(2, n) + 2*a, np.exp(a + 0.5*rng.normal(size=n)), rng.poisson(np.exp(1 + 0.7*b)),
-                     np.round(np.exp(10 + 0.5*a + 0.3*rng.normal(size=n)), -2), rng.random(n) < 1/(1 + np.exp(-3*a)),
-                     (rng.random(n) < 0.1) | (b > 1.5), 18000 + np.floor(300*(b - a)), rng.normal(size=n)], axis=1)
+    heavy_tail = rng.standard_t(2, n) + 2*a
+    log_normal = np.exp(a + 0.5*rng.normal(size=n))
+    counts = rng.poisson(np.exp(1 + 0.7*b))
+    whole_hundreds = np.round(np.exp(10 + 0.5*a + 0.3*rng.normal(size=n)), -2)
+    often = rng.random(n) < 1/(1 + np.exp(-3*a))
+    seldom = (rng.random(n) < 0.1) | (b > 1.5)
+    days = 18000 + np.floor(300*(b - a))  # since 1970
+    normal = rng.normal(size=n)
+    return np.stack([heavy_tail, log_normal, counts, whole_hundreds, often, seldom, days, normal],
+                    axis=1)
 
 
 def small(rng, n):
     """Three clusters in five columns, with correlations of their own."""
+    centres = 3*np.random.default_rng(0).normal(size=(3, 5))
+    mixings = np.random.default_rng(1).normal(size=(3, 5, 5))/2
     which = rng.integers(3, size=n)
-    return (np.random.default_rng(0).normal(size=(3, 5))*3)[which] + np.einsum(
-        'nij,nj->ni', np.random.default_rng(1).normal(size=(3, 5, 5))[which]/2, rng.normal(size=(n, 5)))
+    noise = rng.normal(size=(n, 5))
+    return centres[which] + np.einsum('nij,nj->ni', mixings[which], noise)
 
 
 def wide(rng, n):
     """Forty columns that bend with five factors."""
-    factors, weights = rng.normal(size=(n, 5)), np.random.default_rng(0).normal(size=(5, 40))
+    weights = np.random.default_rng(0).normal(size=(5, 40))
+    factors = rng.normal(size=(n, 5))
     return np.tanh(factors @ weights/2) + 0.3*rng.normal(size=(n, 40))
 
 
@@ -60,28 +81,36 @@ LAWS = dict(rare=(rare, 1000), mixed=(mixed, 500), small=(small, 75), wide=(wide
 
 
 def halves(name, seed):
-    """The rows of a table in two halves, cut at random; of a law two draws, the second of at least 1,000 rows."""
+    """The rows of a table in two random halves; of a law two draws, the second of 1,000 rows."""
     rng = np.random.default_rng(seed)
     if name in LAWS:
         law, n = LAWS[name]
-        return law(rng, n).astype(float), law(rng, max(1000, min(n, 2000))).astype(float)
-    rows = getattr(sklearn.datasets, f'load_{name}')(return_X_y=True)[0]
-    rows = rows[rng.permutation(len(rows))]
-    return rows[:len(rows)//2], rows[len(rows)//2:]
+        return law(rng, n).astype(float), law(rng, 1000).astype(float)
+    load = getattr(sklearn.datasets, f'load_{name}')
+    rows, _ = load(return_X_y=True)
+    shuffled = rows[rng.permutation(len(rows))]
+    half = len(rows)//2
+    return shuffled[:half], shuffled[half:]
 
+
+# ---------------------------------------------------------------------------------------- measures
 
 def distance(samples, other, spread):
-    """The unbiased energy distance of samples [n, d] to the other half [m, d], columns in units of `spread`."""
-    a, b = samples/spread, other/spread
+    """The unbiased energy distance of samples [n, d] to the other half [m, d]."""
+    a = samples/spread
+    b = other/spread
     n, m = len(a), len(b)
-    return 2*cdist(a, b).mean() - cdist(a, a).sum()/(n*(n - 1)) - cdist(b, b).sum()/(m*(m - 1))
+    within_a = cdist(a, a).sum()/(n*(n - 1))
+    within_b = cdist(b, b).sum()/(m*(m - 1))
+    return 2*cdist(a, b).mean() - within_a - within_b
 
 
 def neighbour_shares(samples, other, spread, rng):
-    """The share of samples, and of as many rows of the other half, whose nearest neighbour is of their own kind."""
-    n = min(len(samples), len(other), 1000)
+    """The shares of samples and of other rows whose nearest neighbour is of their own kind."""
+    n = min(len(samples), len(other), NEIGHBOURS)
     order = rng.permutation(2*n)  # of several neighbours equally near, none of them is preferred
-    points, is_sample = np.concatenate([samples[:n], other[:n]])[order]/spread, order < n
+    points = np.concatenate([samples[:n], other[:n]])[order]/spread
+    is_sample = order < n
     apart = cdist(points, points)
     np.fill_diagonal(apart, np.inf)
     own = is_sample[apart.argmin(axis=1)] == is_sample
@@ -89,51 +118,127 @@ def neighbour_shares(samples, other, spread, rng):
 
 
 def copula(rows, n, rng):
-    """n samples of a Gaussian copula on normal scores of rows [m, d], its margins linear between the values."""
-    m, d = rows.shape
+    """n samples of a Gaussian copula on normal scores of rows [m, d], its margins linear."""
+    m, dim = rows.shape
     scores = np.array([NormalDist().inv_cdf((k + 0.5)/m) for k in range(m)])
-    ranks = np.argsort(np.argsort(rows + 1e-9*rows.std(axis=0)*rng.normal(size=rows.shape), axis=0), axis=0)
-    drawn = rng.multivariate_normal(np.zeros(d), np.corrcoef(scores[ranks].T), n, method='eigh')
-    return np.stack([np.interp(drawn[:, k], scores, np.sort(rows[:, k])) for k in range(d)], axis=1)
+    noise = 1e-9*rows.std(axis=0)*rng.normal(size=rows.shape)  # so that equal values get ranks too
+    ranks = np.argsort(np.argsort(rows + noise, axis=0), axis=0)
+    correlations = np.corrcoef(scores[ranks].T)
+    drawn = rng.multivariate_normal(np.zeros(dim), correlations, n, method='eigh')
+    columns = [np.interp(drawn[:, k], scores, np.sort(rows[:, k])) for k in range(dim)]
+    return np.stack(columns, axis=1)
+
+
+# ------------------------------------------------------------------------------------------- runs
+
+@contextlib.contextmanager
+def samples_of_snapshots():
+    """Gives a list that receives the samples which each snapshot is measured by."""
+    seen = []
+    take = gan_quadratic.Snapshots.take
+
+    def take_and_tell(*arguments):
+        losses, shot = take(*arguments)
+        _, _, samples, _ = shot
+        seen.append(samples)
+        return losses, shot
+    with mock.patch.object(gan_quadratic.Snapshots, 'take', take_and_tell):
+        yield seen
+
+
+def train(rows, seed, flags):
+    """The program's results on these rows, the samples of each snapshot, and the seconds."""
+    began = time.perf_counter()
+    with (tempfile.TemporaryDirectory() as folder, samples_of_snapshots() as seen,
+          contextlib.redirect_stdout(None)):
+        results = gan_quadratic.train(
+            data=rows, seed=seed, output=f'{folder}/run', pictures='none', **flags)
+    return results, seen, time.perf_counter() - began
 
 
 def measure(name, seed, flags):
     """The figures of one table and seed, by name of the column."""
-    (half, other), rng = halves(name, seed), np.random.default_rng(seed)
-    spread, some = half.std(axis=0), half[:5000]
-    found = dict(floor=some, shuffled=rng.permuted(some, axis=0), copula=copula(half, 2000, rng))
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        with (mock.patch.object(gan_quadratic, 'sample_measures', wraps=gan_quadratic.sample_measures) as measures,
-              contextlib.redirect_stdout(None)):
-            result = gan_quadratic.train(data=half, seed=seed, output=f'{folder}/run', pictures='none', **flags)
-        seconds = time.perf_counter() - began
-    found['this program'] = result['samples'][:2000]
-    figures = {column: distance(samples, other, spread) for column, samples in found.items()}
-    figures['samples'], figures['real'] = neighbour_shares(found['this program'], other, spread, rng)
-    *snapshots, _ = [distance(call.args[0], other, spread) for call in measures.call_args_list]  # the last are final
-    delivered = result['delivered_iteration']
-    regret = snapshots[delivered//result['settings']['snapshot_every']] - min(snapshots)
-    return dict(figures, regret=regret, delivered=delivered, seconds=seconds)
+    half, other = halves(name, seed)
+    rng = np.random.default_rng(seed)
+    spread = half.std(axis=0)
+    shuffled = rng.permuted(half[:LARGEST_HALF], axis=0)
+    of_copula = copula(half, SAMPLES, rng)
+    results, seen, seconds = train(half, seed, flags)
+    samples = results['samples'][:SAMPLES]
+    of_samples, of_real = neighbour_shares(samples, other, spread, rng)
+
+    delivered = results['delivered_iteration']
+    number, beyond = divmod(delivered, results['settings']['snapshot_every'])
+    if beyond:  # the end of training, where no snapshot falls on it
+        seen.append(samples)
+        number = -1
+    distances = [distance(each, other, spread) for each in seen]
+    return {
+        'floor': distance(half[:LARGEST_HALF], other, spread),
+        'shuffled': distance(shuffled, other, spread),
+        'copula': distance(of_copula, other, spread),
+        'this program': distance(samples, other, spread),
+        'said': results['final']['energy_distance'],
+        'error': results['final']['energy_distance_error'],
+        'samples': of_samples,
+        'real': of_real,
+        'regret': distances[number] - min(distances),
+        'delivered': delivered,
+        'seconds': seconds}
+
+
+# ---------------------------------------------------------------------------------- what is printed
+
+def column(found, name):
+    """The figures of a column, seed by seed."""
+    return [figures[name] for figures in found]
+
+
+def main_row(name, found):
+    """The medians over seeds, then means: of the distance, and of what the runs themselves said."""
+    medians = [f'{median(column(found, each)):.3g}' for each in MEDIANS]
+    means = [f'{fmean(column(found, each)):.3g}' for each in ('this program', 'said', 'error')]
+    return [name, *medians, *means]
+
+
+def print_seeds(found_by_table):
+    """Each seed's distance beside what its run said, and how often it beats the others."""
+    def shown(found, name):
+        return ', '.join(f'{value:.3g}' for value in column(found, name))
+    print_table(['table', 'seed by seed', 'said by the runs'],
+                ([name, shown(found, 'this program'), shown(found, 'said')]
+                 for name, found in found_by_table.items()))
+    runs = [figures for found in found_by_table.values() for figures in found]
+    nearer = sum(figures['this program'] < figures['shuffled'] for figures in runs)
+    beaten = sum(median(column(found, 'this program')) < median(column(found, 'copula'))
+                 for found in found_by_table.values())
+    ours = fmean(column(runs, 'this program'))
+    said = fmean(column(runs, 'said'))
+    print(f'Nearer than shuffled columns in {nearer} of {len(runs)} runs; than the copula by the '
+          f'median on {beaten} of {len(found_by_table)} tables. Mean distance {ours:.3g}; mean of '
+          f'what the runs said {said:.3g}.')
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], metavar='N', help='(default: 0 1 2)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[*range(6)], metavar='N',
+                        help='(default: 0 1 2 3 4 5)')
     parser.add_argument('--tables', nargs='+', default=TABLES, choices=[*TABLES, *LAWS],
                         help=f'(default: {" ".join(TABLES)})')
-    parser.add_argument('--flags', nargs=argparse.REMAINDER, default=[], help='name=value, for train()')
+    parser.add_argument('--flags', nargs=argparse.REMAINDER, default=[],
+                        help='for gan_quadratic.py, behind all others')
     arguments = parser.parse_args()
-    flags = {name: [int(x) for x in value.split(',')] if ',' in value else value
-             for name, value in (word.split('=') for word in arguments.flags)}
+    flags = program_flags(arguments.flags)
     print_command()
-    columns = ['floor', 'shuffled', 'copula', 'this program', 'samples', 'real', 'regret', 'delivered', 'seconds']
+    found_by_table = {}
 
     def row(name):
         found = [measure(name, seed, flags) for seed in arguments.seeds]
-        cells = [[figures[column] for figures in found] for column in columns]
-        return [name, *(f'{median(values):.3g} ({", ".join(f"{x:.3g}" for x in values)})' for values in cells)]
-    print_table(['table', *columns], map(row, arguments.tables))
+        found_by_table[name] = found
+        return main_row(name, found)
+    print_table(['table', *MEDIANS, 'mean', 'said, mean', 'its error, mean'],
+                map(row, arguments.tables))
+    print_seeds(found_by_table)
 
 
 if __name__ == '__main__':
