@@ -714,6 +714,10 @@ def test_so_do_those_that_train_returns(name, column):
     assert_array_equal(column.samples, column.samples.round(2))
 
 
+def test_so_do_those_of_standardised_columns(few):
+    assert_array_equal(few['samples'], few['samples'].round(1))
+
+
 def test_the_csv_holds_the_samples_that_train_returns(trained):
     assert_allclose(trained.written, trained.samples, rtol=1e-8)
 
@@ -739,9 +743,9 @@ def test_a_table_is_judged_by_rows_held_out(trained):
 
 @pytest.fixture(scope='session')
 def few(tmp_path_factory):
-    """A run on too few rows to hold any out, with one snapshot, at the beginning."""
-    flags = dict(TINY, iterations=21, snapshot_every=1000, keep='best')
-    rows = np.random.default_rng(0).normal(size=[30, 2])
+    """A run on too few rows to hold any out, of one decimal; its snapshot is at the beginning."""
+    flags = dict(TINY, iterations=21, snapshot_every=1000, keep='best', normalize='standard')
+    rows = np.random.default_rng(0).normal(size=[30, 2]).round(1)
     folder = tmp_path_factory.mktemp('data')/'few'
     return train(data=rows, output=str(folder), **flags)
 
