@@ -1,20 +1,20 @@
-"""A simple GAN that learns to draw the points of y = 10 + x^2, in TensorFlow 1's style on current TensorFlow.
+"""A simple GAN learns to draw points of y = 10 + x^2, in TensorFlow 1 style on current TensorFlow.
 
-    python gan_quadratic.py  # the tutorial: 100,001 iterations of 1 + 1 steps
-    python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001 --output outputs/companion  # 10 + 10 steps
-    python gan_quadratic.py --data spiral --pictures all --output outputs/spiral  # an exercise, with every picture
-    python gan_quadratic.py --sample 1000  # so many samples of the first one's generator
-    python gan_quadratic.py --data table.csv --output outputs/mine  # data of your own; with --resume it goes on
+    python gan_quadratic.py                        # the tutorial: 100,001 iterations of 1 + 1 steps
+    python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001    # its companion code's
+    python gan_quadratic.py --data spiral --pictures all    # an exercise, with every picture
+    python gan_quadratic.py --sample 1000          # 1,000 samples of the first one's generator
+    python gan_quadratic.py --data table.csv       # data of your own; with --resume it goes on
 
-Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and in its order, and
-stand on their own; what a run needs comes after. `plotting.py`, a process of its own, draws from the files of a run.
+Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and
+in its order, up to `train_iteration`. They stand on their own; what a run needs comes after.
+`plotting.py`, a process of its own, draws from the files of a run.
 """
 import argparse
 import atexit
 import contextlib
 import csv
 import errno
-import fcntl
 import functools
 import gc
 import gzip
@@ -33,22 +33,28 @@ import time
 import zipfile
 import zlib
 from array import array
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 INSTALL = 'install what is needed: python -m pip install -r requirements.txt'
+try:
+    import fcntl
+except ImportError:
+    sys.exit('gan_quadratic.py: needs Linux or macOS; on Windows, run it in WSL')
 try:
     import numpy as np
 except ImportError as error:
     sys.exit(f'gan_quadratic.py: {error}; {INSTALL}')
 
 
-# ------------------------------------------------------------------------------------------------- TensorFlow
+# --------------------------------------------------------------------------------------- TensorFlow
 
-# At its own level, 3, XLA unrolls loops over 16 units before they become vector instructions: a quarter slower here.
+# At its own level, 3, XLA unrolls loops over 16 units before they become vector instructions: a
+# quarter slower here.
 XLA_FLAGS = '--xla_backend_optimization_level=2'
 SILENCE = threading.Lock()  # stderr and the environment belong to all threads
 
@@ -73,12 +79,14 @@ def silence():
 
 
 class LateTensorFlow:
-    """`tensorflow.compat.v1`, imported at the first use of one of its names: `--help` need not wait seconds for it."""
+    """`tensorflow.compat.v1`, imported at the first use of one of its names: `--help` need not wait
+    seconds for it."""
     @functools.cached_property
     def module(self):
         os.environ.setdefault('XLA_FLAGS', XLA_FLAGS)  # read by XLA when it first compiles
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-        # With this variable the import leaves Keras, a third of the time and 100 MB, to the first use of `tf.keras`.
+        # With this variable the import leaves Keras, a third of the time and 100 MB, to the first
+        # use of `tf.keras`.
         lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
                     or find_spec('tf_keras'))
         with silence():
@@ -96,7 +104,7 @@ class LateTensorFlow:
 tf = LateTensorFlow()
 
 
-# ---------------------------------------------------------------------------------------------- training data
+# ------------------------------------------------------------------------------------ training data
 
 def get_y(x):
     """The tutorial's curve, 10 + x^2, elementwise."""
@@ -135,7 +143,8 @@ def sample_ring(n, scale, rng):
 
 
 def sample_gaussians(n, scale, rng):
-    """Eight of standard deviation 0.05, centred on the unit circle, by the transform of Box and Muller."""
+    """Eight of standard deviation 0.05, centred on the unit circle, by the transform of Box and
+    Muller."""
     k, u, v = rng.random((n, 3)).T
     centre = 2*np.pi*np.floor(8*k)/8
     radius = 0.05*np.sqrt(-2*np.log1p(-u))
@@ -160,12 +169,14 @@ def sample_sphere(n, scale, rng):
     return np.stack([radius*np.cos(angle), radius*np.sin(angle), z], axis=1)
 
 
-SHAPED = dict(normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
-              iterations=20001)  # what shapes other than the tutorial's come out well with
+SHAPED = dict(  # what shapes other than the tutorial's come out well with
+    normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
+    average=0.999, keep='best', iterations=20001)
 
 
 class Distribution(NamedTuple):
-    """What draws rows (n, scale, rng) -> [n, dim], the same however many at a time, and flags that suit them."""
+    """What draws rows (n, scale, rng) -> [n, dim], the same however many at a time, and flags that
+    suit them."""
     sample: Callable
     flags: dict = SHAPED
     scaled: bool = False  # does --scale mean something to it?
@@ -188,28 +199,37 @@ DISTRIBUTIONS = {
     'gaussians': Distribution(sample_gaussians),
     'helix': Distribution(sample_helix),
     'sphere': Distribution(sample_sphere)}
-IMAGE_FLAGS = dict(normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
-                   output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
-                   iterations=30001, keep='best')
-TABLE_FLAGS = dict(normalize='quantile', hidden=[64, 64], noise_dim=16,  # or as many as columns
-                   learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
+IMAGE_FLAGS = dict(
+    normalize='standard', hidden=[256, 256], layer='layer_norm', activation='swish', noise_dim=32,
+    output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
+    iterations=30001, keep='best')
+TABLE_FLAGS = dict(
+    normalize='quantile', hidden=[64, 64], noise_dim=16,  # at least one a column
+    learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
 KERAS_DATASETS = ('mnist', 'cifar10')
 BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
 
 
-# --------------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
+
+def make_variable(name, shape, initializer):
+    """A resource variable: the loop in the graph needs such."""
+    return tf.get_variable(name, shape, initializer=initializer, use_resource=True)
+
 
 def dense(inputs, units, activation=None):
-    """What `tf.layers.dense` did: [n, k] -> [n, units], Glorot uniform kernel, zero bias, in scope dense, dense_1..."""
+    """What `tf.layers.dense` did: [n, k] -> [n, units], Glorot uniform kernel, zero bias, in scope
+    dense, dense_1..."""
     with tf.variable_scope(None, default_name='dense'):
-        kernel = tf.get_variable('kernel', [inputs.shape[-1], units], use_resource=True)  # Glorot uniform
-        bias = tf.get_variable('bias', [units], initializer=tf.zeros_initializer(), use_resource=True)
+        kernel = make_variable('kernel', [inputs.shape[-1], units], tf.glorot_uniform_initializer())
+        bias = make_variable('bias', [units], tf.zeros_initializer())
     outputs = matmul(inputs, kernel) + bias
     return activation(outputs) if activation else outputs
 
 
 def residual(inputs, units, activation):
-    """A dense layer beside a shortcut (He et al. 2015), which is linear where it changes the width."""
+    """A dense layer beside a shortcut (He et al. 2015), which is linear where it changes the
+    width."""
     shortcut = inputs if inputs.shape[-1] == units else dense(inputs, units)
     return shortcut + dense(inputs, units, activation)
 
@@ -218,8 +238,8 @@ def layer_norm(inputs, units, activation):
     """A dense layer, each row normalised before the activation (Ba et al. 2016)."""
     outputs = dense(inputs, units)
     with tf.variable_scope(None, default_name='layer_norm'):
-        gain = tf.get_variable('gain', [units], initializer=tf.ones_initializer(), use_resource=True)
-        offset = tf.get_variable('offset', [units], initializer=tf.zeros_initializer(), use_resource=True)
+        gain = make_variable('gain', [units], tf.ones_initializer())
+        offset = make_variable('offset', [units], tf.zeros_initializer())
     mean, variance = tf.nn.moments(outputs, [-1], keepdims=True)
     return activation(tf.nn.batch_normalization(outputs, mean, variance, offset, gain, 1e-6))
 
@@ -229,7 +249,8 @@ def maxout(inputs, units, activation):
     return tf.maximum(dense(inputs, units), dense(inputs, units))
 
 
-LAYERS = dict(dense=dense, residual=residual, layer_norm=layer_norm, maxout=maxout)  # [n, k] -> [n, units]
+# Each turns inputs [n, k] into [n, units].
+LAYERS = dict(dense=dense, residual=residual, layer_norm=layer_norm, maxout=maxout)
 ACTIVATIONS = {  # lambdas, so that TensorFlow is loaded only when one is used
     'leaky_relu': lambda x: tf.nn.leaky_relu(x),
     'relu': lambda x: tf.nn.relu(x),
@@ -247,8 +268,9 @@ OUTPUT_MAPPINGS = {  # of the generator's last layer, to data that lies between 
 
 def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense',
               output_mapping='linear', low=-1., high=1.):
-    """Turns noise Z [n, noise_dim] into samples [n, dim], as the networks see data; reuse=True shares the variables.
-    Hidden layers of `hsize` units, a linear layer, then OUTPUT_MAPPINGS[output_mapping] onto the range low to high."""
+    """Turns noise Z [n, noise_dim] into samples [n, dim], as the networks see data; reuse=True
+    shares the variables. Hidden layers of `hsize` units, a linear layer, then
+    OUTPUT_MAPPINGS[output_mapping] onto the range low to high."""
     with tf.variable_scope('GAN/Generator', reuse=reuse):
         h = Z
         for units in hsize:
@@ -258,7 +280,8 @@ def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu',
 
 
 def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', layer='dense'):
-    """Judges samples X [n, dim]: logits [n, 1], positive for real, and features h3 [n, 2], the last, linear layer."""
+    """Judges samples X [n, dim]: logits [n, 1], positive for real, and features h3 [n, 2], the
+    last, linear layer."""
     with tf.variable_scope('GAN/Discriminator', reuse=reuse):
         h = X
         for units in hsize:
@@ -268,7 +291,7 @@ def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', la
     return out, h3
 
 
-# ------------------------------------------------------------------------------------------------------ graph
+# -------------------------------------------------------------------------------------------- graph
 
 class GAN(NamedTuple):
     """The tutorial's tensors and steps, by its names."""
@@ -285,10 +308,11 @@ class GAN(NamedTuple):
     gen_step: Any = None   # one update of the generator's variables
 
 
-def build_networks(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu', layer='dense',
-            joined=False, **mapping):
-    """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps yet. joined: D looks
-    at both batches in one pass, which takes less time than two and gives the same. The rest as in `generator`."""
+def build_networks(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu',
+                   layer='dense', joined=False, **mapping):
+    """Both networks on real samples X and noise Z, with the two losses: a `GAN` that has no steps
+    yet. joined: D looks at both batches in one pass, which takes less time than two and gives the
+    same. The rest as in `generator`."""
     hidden = dict(activation=activation, layer=layer)
     G_sample = generator(Z, hsize, reuse, dim=dim, **hidden, **mapping)
     if joined:
@@ -307,8 +331,8 @@ def build_networks(X, Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leak
 
 
 def gradient_penalty(gan, gamma):
-    """R1 (Mescheder, Geiger and Nowozin 2018): gamma/2 times the mean, over real samples, of the squared norm of the
-    gradient of D's logit by its input. A scalar, 0 for gamma 0."""
+    """R1 (Mescheder, Geiger and Nowozin 2018): gamma/2 times the mean, over real samples, of the
+    squared norm of the gradient of D's logit by its input. A scalar, 0 for gamma 0."""
     if not gamma:
         return 0
     gradients, = tf.gradients(gan.r_logits, gan.X)  # row by row, for no row enters another's logit
@@ -317,8 +341,9 @@ def gradient_penalty(gan, gamma):
 
 def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0.,
               *, noise_dim=2, dim=2, **networks):
-    """The tutorial's graph, in the default graph: a `GAN` on placeholders. Each optimizer, by default the tutorial's,
-    updates its own network alone; D's minimises the `gradient_penalty` too. networks: as `build_networks` takes them."""
+    """The tutorial's graph, in the default graph: a `GAN` on placeholders. Each optimizer, by
+    default the tutorial's, updates its own network alone; D's minimises the `gradient_penalty` too.
+    networks: as `build_networks` takes them."""
     X = tf.placeholder(tf.float32, [None, dim])
     Z = tf.placeholder(tf.float32, [None, noise_dim])
     gan = build_networks(X, Z, dim=dim, **networks)
@@ -332,7 +357,7 @@ def build_gan(gen_optimizer=None, disc_optimizer=None, penalty=0.,
     return gan._replace(disc_step=disc_step, gen_step=gen_step)
 
 
-# --------------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------- training
 
 def update_discriminator(sess, gan, X_batch, Z_batch, steps=1):
     """So many updates of the discriminator on a batch. Returns its loss from before the last."""
@@ -357,19 +382,22 @@ def train_iteration(sess, gan, X_batch, Z_batch, d_steps=1, g_steps=1):
 
 
 def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
-    """The loss of the 'Generator' or 'Discriminator' on a batch, and gradients of what its updates minimise: a list."""
+    """The loss of the 'Generator' or 'Discriminator' on a batch, and gradients of what its updates
+    minimise: a list."""
     if network == 'Generator':
         loss = minimised = build_networks(X, Z, **networks).gen_loss
     else:
-        gan = build_networks(X, Z, joined=not penalty, **networks)  # the penalty needs the real samples apart
+        apart = penalty > 0  # it needs the gradients of real samples alone
+        gan = build_networks(X, Z, joined=not apart, **networks)
         loss = gan.disc_loss
         minimised = loss + gradient_penalty(gan, penalty)
     return [loss, *tf.gradients(minimised, variables)]
 
 
 def matmul(inputs, kernel):
-    """inputs [n, k] times kernel [k, units], with another form of the same gradient where there are at most two units:
-    of so narrow a product with a transposed kernel XLA makes scalar instructions on CPUs, a fifth of the whole loop."""
+    """inputs [n, k] times kernel [k, units], with another form of the same gradient where there are
+    at most two units: of so narrow a product with a transposed kernel XLA makes scalar instructions
+    on CPUs, a fifth of the whole loop."""
     units = kernel.shape[1]
     if units > 2:
         return tf.matmul(inputs, kernel)
@@ -387,9 +415,9 @@ def matmul(inputs, kernel):
 
 def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_steps=1,
                *, noise_dim=2, dim=2, **networks):
-    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made with the optimizers:
-    a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size, noise_dim]) -> losses [n, 2].
-    networks: as `build_networks` takes them, and the penalty."""
+    """Up to `length` iterations of the tutorial's loop inside the graph, of what `build_gan` made
+    with the optimizers: a function (sess, X_batches [n, batch_size, dim], Z_batches [n, batch_size,
+    noise_dim]) -> losses [n, 2]. networks: as `build_networks` takes them, and the penalty."""
     def updates(steps, network, optimizer, batch):
         """So many updates of a network, one after the other; the loss is from before the last."""
         variables = tf.trainable_variables(f'GAN/{network}')
@@ -414,7 +442,8 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
         _, losses = tf.while_loop(lambda i, _: i < count, iteration, start)
         return losses
 
-    # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape, with a count beside.
+    # XLA compiles anew for each shape that is fed: so batches pass through buffers of one shape,
+    # with a count beside.
     X_buffer = np.zeros([length, batch_size, dim], np.float32)
     Z_buffer = np.zeros([length, batch_size, noise_dim], np.float32)
     X_fed = tf.placeholder(tf.float32, X_buffer.shape)
@@ -432,7 +461,7 @@ def build_loop(gen_optimizer, disc_optimizer, length, batch_size, d_steps=1, g_s
     return run_loop
 
 
-# --------------------------------------------------------------------------------------------------- measures
+# ----------------------------------------------------------------------------------------- measures
 
 def deviations(rows):
     """The standard deviation of each column of [n, dim]; 1 where all values are the same, of which
@@ -451,7 +480,8 @@ def standardised(rows, centre, spread):
 def squared_distances(a, b, upper=False):
     """The squared distances of rows of a [n, d] to rows of b [m, d], in blocks that stay in the
     cache: (slice of a, slice of b, block) each. upper: to none of the rows before."""
-    # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as subtracting.
+    # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as
+    # subtracting.
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones(len(a), a.dtype)])
     right = np.column_stack([np.ones(len(b), b.dtype), b, np.sum(b**2, axis=1)])
     step = max(1, 50_000//len(b))
@@ -476,7 +506,7 @@ def mean_distances(a, b):
 def mean_distances_within(a, unpaired=False):
     """The mean distance of each row of a [n, d] to all rows, unpaired: to all others. [n]"""
     sums = np.zeros(len(a))
-    for rows, columns, squares in squared_distances(a, a, upper=True):
+    for rows, _, squares in squared_distances(a, a, upper=True):
         block = np.sqrt(np.maximum(0, squares))
         n = len(block)
         sums[rows] += block.sum(axis=1)
@@ -507,9 +537,9 @@ def energy_distance_to(real, spread=None, unpaired=False):
 
 
 def neighbour_shares(samples, real, spread=None):
-    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n, d],
-    and of as many real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5 if
-    alike, 1 if apart, 0 if copied. Of equal rows, the mean of a random choice among them counts.
+    """The nearest-neighbour two-sample test (Lopez-Paz and Oquab 2017): the shares of samples [n,
+    d], and of as many real [m, d], at most 1,000, whose nearest neighbour is of their own kind: 0.5
+    if alike, 1 if apart, 0 if copied. Of equal rows, the mean of a random choice among them counts.
     Coordinates are divided as in `energy_distance_to`."""
     n = min(len(samples), len(real), 1000)
     spread = deviations(real) if spread is None else spread
@@ -539,8 +569,9 @@ def measures_of(samples, real, data):
         distance, error = energy_distance_to(real, data.spread, unpaired=data.own)(samples)
     of_samples, of_real = neighbour_shares(samples, real, data.spread)
     compared = min(len(samples), len(real), 1000)
-    return dict(energy_distance=distance, energy_distance_error=error, neighbours_samples=of_samples,
-                neighbours_real=of_real, neighbours_error=0.5/math.sqrt(compared))
+    return dict(
+        energy_distance=distance, energy_distance_error=error, neighbours_samples=of_samples,
+        neighbours_real=of_real, neighbours_error=0.5/math.sqrt(compared))
 
 
 METRICS = (  # the columns of metrics.csv
@@ -563,7 +594,8 @@ def metrics_row(iteration, losses, mean_D, features, measured):
     centroid = real.mean(axis=0)
     was = np.linalg.norm(generated.mean(axis=0) - centroid)
     now = np.linalg.norm(generated_after.mean(axis=0) - centroid)
-    feature_distance, _ = energy_distance_to(real_after[:FEATURE_ROWS])(generated_after[:FEATURE_ROWS])
+    distance = energy_distance_to(real_after[:FEATURE_ROWS])
+    feature_distance, _ = distance(generated_after[:FEATURE_ROWS])
     largest_move = np.abs(real_after - real).max()
     values = (
         iteration, dloss.mean(), dloss.std(), gloss.mean(), gloss.std(), *mean_D, *measured,
@@ -572,8 +604,8 @@ def metrics_row(iteration, losses, mean_D, features, measured):
 
 
 def claim(text, *figures):
-    """A claim that holds if all figures do, (name, value, is it as claimed?) each; None in the third
-    place: it is only shown. `holds` is None if one is undefined and no other contradicts."""
+    """A claim that holds if all figures do, (name, value, is it as claimed?) each; None in the
+    third place: it is only shown. `holds` is None if one is undefined and no other contradicts."""
     judged = [(value, ok) for _, value, ok in figures if ok is not None]
     defined = [ok for value, ok in judged if math.isfinite(value)]
     holds = all(defined)
@@ -590,7 +622,8 @@ def check_claims(columns, final, verdict=None):
     part, n_part = ('tenth', math.ceil(n/10)) if n >= 30 else ('third', math.ceil(n/3))
 
     def last_to_first(column):
-        """The mean of the last part, as a share of that of the first; undefined below 9 snapshots."""
+        """The mean of the last part, as a share of that of the first; undefined below 9
+        snapshots."""
         first = column[:n_part].mean() if n >= 9 else 0
         return column[-n_part:].mean()/first if first > 0 else math.nan
 
@@ -604,18 +637,18 @@ def check_claims(columns, final, verdict=None):
     claims = dict(
         losses_settle=claim(
             'The losses settle at 2 ln 2 and ln 2',
-            ('distance from these values', off, off <= 0.05),  # D answers 0.476 to 0.526, in equilibrium 0.5
-            (f'spread in the last {part} of the run, as a share of the first', spread, spread < 1)),
+            ('distance from these values', off, off <= 0.05),  # D answers 0.476 to 0.526, not 0.5
+            (f'spread in the last {part}, as a share of the first', spread, spread < 1)),
         samples_follow=samples_follow(final, verdict),
         real_features_stay=claim(
             'A generator update moves no feature of real data',
-            ('largest move', move, move == 0)),  # not even by rounding, for G's variables do not enter them
+            ('largest move', move, move == 0)),  # not even by rounding: G is no part of D
         centroid_moves_toward=claim(
             'The generated centroid moves toward the real one',
             ('share of snapshots', toward, toward >= 0.9)),  # "almost always", says the tutorial
         features_mix=claim(
             'Real and generated features mix more and more',
-            (f'distance in the last {part} of the run, as a share of the first', mixing, mixing < 1)))
+            (f'distance in the last {part}, as a share of the first', mixing, mixing < 1)))
     if toward < 0.9:
         claims['centroid_moves_toward']['finding'] = (
             f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"')
@@ -633,8 +666,9 @@ def larger_share(final):
 
 
 def samples_follow(final, verdict):
-    """The second claim: of own data it is the verdict. Of others the energy distance is at most 0.02,
-    some 20 times what 2,000 real points measure; the neighbours beside it see how thinly a curve is drawn."""
+    """The second claim: of own data it is the verdict. Of others the energy distance is at most
+    0.02, some 20 times what 2,000 real points measure; the neighbours beside it see how thinly a
+    curve is drawn."""
     distance = final['energy_distance']
     judged = claim(
         'Generated samples follow the real distribution',
@@ -644,15 +678,17 @@ def samples_follow(final, verdict):
 
 
 class Verdict(NamedTuple):
-    """Are samples of own data as good as real rows, in a sentence? holds is None where that cannot be told."""
-    holds: Optional[bool]
+    """Are samples of own data as good as real rows, in a sentence? holds is None where that cannot
+    be told."""
+    holds: bool | None
     sentence: str
 
 
 def judge(final):
-    """The `Verdict` on samples of own data, by the measures of `final` and their errors, twice each."""
+    """The `Verdict` on samples of own data, by the measures of `final` and their errors, twice
+    each."""
     if math.isnan(final['neighbours_samples']):
-        return Verdict(None, f'Too few rows to tell: none are held out of fewer than {2*HELD_OUT_ROWS}.')
+        return Verdict(None, 'Too few rows to tell: none could be held out.')
     share = larger_share(final)
     uncertain = 2*final['neighbours_error']
     surely_near, surely_far = True, False
@@ -661,17 +697,17 @@ def judge(final):
         surely_near = beyond + 2*final['energy_distance_error'] <= 0
         surely_far = beyond - 2*final['energy_distance_error'] > 0
     if surely_far and final['energy_distance'] >= final['shuffled']:
-        return Verdict(False, 'The samples are no nearer to real rows than columns shuffled one by one.')
+        return Verdict(False, 'The samples are no nearer to real rows than shuffled columns.')
     if surely_near and uncertain <= 0.1 and share + uncertain <= 0.6:
-        return Verdict(True, 'The samples are as good as real rows, as far as the rows held out can tell.')
+        return Verdict(True, 'The samples are as good as real rows, as far as those held out tell.')
+    error = final['neighbours_error']
+    kind = f'{share:.0%} (standard error {error:.0%}) have a nearest neighbour of their own kind'
     if surely_far or share - uncertain > 0.5:
-        return Verdict(False, f'The samples can be told from real rows: {share:.0%} have a nearest neighbour of '
-                              'their own kind, not 50%.')
-    return Verdict(None, f'Too few rows to tell: {share:.0%}, give or take {uncertain:.0%}, have a nearest '
-                         'neighbour of their own kind; of real rows 50% have.')
+        return Verdict(False, f'The samples can be told from real rows: {kind}, not 50%.')
+    return Verdict(None, f'Too few rows to tell: {kind}; of real rows 50% have.')
 
 
-# -------------------------------------------------------------------------------------------- data of the user's
+# ------------------------------------------------------------------------------- data of the user's
 
 class Failure(Exception):
     """What ends a run with one line on stderr and exit status 1."""
@@ -702,14 +738,16 @@ def is_text(cell):
 
 
 def is_header(first, second):
-    """Does a table's first line hold names? second: its next line. Where there is doubt, a note says what is assumed."""
+    """Does a table's first line hold names? second: its next line. Where there is doubt, a note
+    says what is assumed."""
     def note(taken_for):
         say(f'Note        the first line, {", ".join(first)[:60]}, is taken for {taken_for}')
 
     over_texts = [is_text(below) for cell, below in zip(first, second) if is_text(cell)]
     if any(over_texts):
         note('names; if it is a row, put names above it')
-    if over_texts or not first[0].strip() and second[0].strip():  # a text, or nothing over an index
+    nothing_over_index = not first[0].strip() and bool(second[0].strip())
+    if over_texts or nothing_over_index:
         return True
     numbers = [cell_value(cell) for cell in first]
     counted = list(range(len(numbers) + 1))
@@ -727,7 +765,8 @@ def is_year(cell):
 def find_separator(lines):
     """The separator that cuts all lines into as many cells, or else the first, or else any."""
     def fit(separator):
-        widths = [len(cells) for cells in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+        rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        widths = [len(cells) for cells in rows]
         sure = separator != ' '  # by spaces numpy.savetxt aligns
         return min(widths) == max(widths) > 1, sure and widths[0] > 1, sure and max(widths) > 1
     return max('\t;,| ', key=fit)
@@ -745,8 +784,9 @@ def finite_cell(cell, line, column):
 
 
 def read_table(path, chosen=None):
-    """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header. chosen: the columns to
-    read, by name or by number from 1. Raises UsageError with the line as an editor counts it."""
+    """A .csv or .tsv (also .gz): rows [n, dim] and the columns' names, None without a header.
+    chosen: the columns to read, by name or by number from 1. Raises UsageError with the line as an
+    editor counts it."""
     open_file = gzip.open if path.lower().endswith('.gz') else open
     with open_file(path, 'rt', newline='', encoding='utf-8-sig') as file:
         filled = (line.strip(' #') for line in file if line.strip())
@@ -772,14 +812,16 @@ def read_table(path, chosen=None):
             if len(cells) == len(names) + 1 and not cells[-1].strip():
                 cells.pop()
             if len(cells) != len(names):
-                raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has {len(names)}; mend it')
+                raise UsageError(f'line {reader.line_num} has {len(cells)} cells, the first has '
+                                 f'{len(names)}; mend it')
             values.extend(finite_cell(cells[k], reader.line_num, names[k]) for k in wanted)
     rows = np.frombuffer(values).reshape(-1, len(wanted) or 1)
     return rows, [names[k] for k in wanted] if named else None
 
 
 def choose_columns(chosen, names):
-    """The indices of the chosen columns (None: of all), by name or by number from 1. Raises UsageError."""
+    """The indices of the chosen columns (None: of all), by name or by number from 1. Raises
+    UsageError."""
     if not chosen:
         return [*range(len(names))]
     numbers = {str(k + 1): k for k in range(len(names))}
@@ -787,36 +829,47 @@ def choose_columns(chosen, names):
     for name in chosen:
         if name not in numbers or names.count(name) > 1:
             several = 'several columns' if name in names else 'no column'
-            raise UsageError(f'has {several} {name!r}; give names, or numbers from 1 to {len(names)}: '
-                             f'{", ".join(map(repr, names))[:250]}')
+            raise UsageError(f'has {several} {name!r}; give names, or numbers from 1 to '
+                             f'{len(names)}: {", ".join(map(repr, names))[:250]}')
     indices = [numbers[name] for name in chosen]
     if len({*indices}) < len(indices):
         raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
     return indices
 
 
-def image_shape(rows):
-    """(height, width) or (height, width, 3) of images, else None."""
-    if rows.ndim not in (3, 4) or min(rows.shape[1:3]) < 4:
+def as_images(values):
+    """Images [n, height, width] or [n, height, width, 3] of an array that holds such, perhaps with
+    the channels first, or with transparency, which is left out; None of another. Raises
+    UsageError."""
+    if values.ndim == 4 and values.shape[1] in (1, 3, 4) and values.shape[3] not in (1, 3, 4):
+        values = np.moveaxis(values, 1, 3)
+    if values.ndim not in (3, 4) or min(values.shape[1:3]) < 4:
         return None
-    if rows.shape[3:] in ((), (1,)):
-        return rows.shape[1:3]
-    return rows.shape[1:] if rows.shape[3] == 3 else None
+    if values.ndim == 3:
+        return values
+    channels = values.shape[3]
+    if channels not in (1, 3, 4):
+        raise UsageError(f'holds images of {channels} channels; 1, 3 or 4 are allowed')
+    return values[..., 0] if channels == 1 else values[..., :3]
 
 
 def as_rows(values, chosen=None):
-    """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images, else None. values:
-    [n, dim], or images [n, height, width(, channels)] or [n, channels, height, width]. Raises UsageError."""
+    """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images,
+    else None. values: [n, dim], or images [n, height, width(, channels)] or [n, channels, height,
+    width]. Raises UsageError."""
     rows = np.asarray(values)  # of a matrix, whose products are others
-    if rows.dtype.kind == 'O':  # of a data frame's columns of several types
-        rows = rows.astype(float)
     if np.ma.is_masked(values):
         raise UsageError('holds masked values; fill or leave them out')
+    if rows.dtype.kind == 'O':
+        rows = rows.astype(float)
     if rows.dtype.kind not in 'buif':
-        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, fill or leave out others')
-    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[3] not in (1, 3):
-        rows = np.moveaxis(rows, 1, 3)  # channels first
-    image = image_shape(rows)
+        raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, '
+                         'leave out others')
+    images = as_images(rows)
+    image = None
+    if images is not None:
+        rows = images
+        image = images.shape[1:]
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
     if chosen and image:
         raise UsageError('holds images, which have no columns to choose from; leave --columns out')
@@ -830,8 +883,10 @@ def as_rows(values, chosen=None):
         return rows, image  # bytes take an eighth of the memory
     rows = rows.astype(np.float32 if image else float, copy=False)
     if not (np.abs(rows) < LARGEST).all():  # also of NaN
-        raise UsageError('holds values that are not finite, or beyond single precision; remove or replace them')
-    return np.where(np.abs(rows) < 1e-290, 0, rows), image  # some processors take such differences for 0, others not
+        raise UsageError('holds values that are not finite, or beyond single precision; remove or '
+                         'replace them')
+    # Whether the difference of two numbers as small as these is 0 depends on the processor's mode.
+    return np.where(np.abs(rows) < 1e-290, 0, rows), image
 
 
 def read_array(path):
@@ -843,7 +898,8 @@ def read_array(path):
         if 'x_train' in arrays:
             return arrays['x_train']
         if len(arrays.files) != 1:
-            raise UsageError(f'holds the arrays {arrays.files[:9]}; give one array, or name it x_train')
+            raise UsageError(f'holds the arrays {arrays.files[:9]}; give one array, or name it '
+                             'x_train')
         return arrays[arrays.files[0]]
 
 
@@ -852,13 +908,14 @@ def load_keras(name):
     try:
         (images, _), _ = getattr(tf.keras.datasets, name).load_data()
     except Exception as error:  # whatever a download says
-        raise Failure(f'argument --data: {name!r} could not be fetched ({one_line(error)}); give a local copy: '
-                      f'--data {name}.npz') from error
+        raise Failure(f'argument --data: {name!r} could not be fetched ({one_line(error)}); give a '
+                      f'local copy: --data {name}.npz') from error
     return images
 
 
 def load_rows(source, chosen):
-    """As find_rows, of what is no distribution; raises whatever a damaged file makes NumPy, zip or the decoder say."""
+    """As find_rows, of what is no distribution; raises whatever a damaged file makes NumPy, zip or
+    the decoder say."""
     path = source if isinstance(source, str) else ''
     names = None
     if path in KERAS_DATASETS:
@@ -869,13 +926,13 @@ def load_rows(source, chosen):
     elif path.lower().endswith(ARRAYS):
         values = read_array(path)
     elif path:
-        raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, and files that end '
-                         f'in {", ".join(TABLES + ARRAYS)}')
-    elif hasattr(source, 'columns'):  # a data frame
-        names = [*map(str, source.columns)]
+        raise UsageError(f'is no known distribution and no table; known are {", ".join(BUILT_IN)}, '
+                         f'and files that end in {", ".join(TABLES + ARRAYS)}')
+    elif (found := named_columns(source)) is not None:
+        names, columns = found
         wanted = choose_columns(chosen, names)
         chosen = None
-        values = np.asarray(source)[:, wanted]
+        values = np.column_stack([column_values(columns[k], names[k]) for k in wanted])
         names = [names[k] for k in wanted]
     else:
         values = source
@@ -883,13 +940,50 @@ def load_rows(source, chosen):
     return rows, names, image
 
 
+def named_columns(source):
+    """The names and the columns of a dict, a data frame, a table of pyarrow or a named series; None
+    of what has no names that are texts."""
+    if isinstance(source, dict):
+        names, columns = source.keys(), source.values()
+    elif hasattr(source, 'column_names'):  # pyarrow
+        names, columns = source.column_names, source.columns
+    elif hasattr(source, 'columns'):
+        names, columns = source.columns, np.asarray(source).T
+    else:
+        names, columns = [getattr(source, 'name', None)], [source]
+    names = list(names)
+    if not names or not all(isinstance(name, str) for name in names):
+        return None
+    readable = [name.encode('utf-8', 'replace').decode() for name in names]  # without half letters
+    return readable, list(columns)
+
+
+def column_values(column, name):
+    """The numbers of a column [n]. Raises UsageError that says what else it holds."""
+    values = np.asarray(column)
+    if values.dtype.kind in 'buif' and np.isfinite(values).all():
+        return values
+    for cell in values.ravel():
+        text = str(cell)
+        if text.lower() in ('nan', 'nat', '<na>', 'none', ''):
+            raise UsageError(f'column {name!r} has missing cells; fill them, or leave the rows or '
+                             'the column out')
+        try:
+            float(cell)
+        except (TypeError, ValueError):
+            raise UsageError(f'column {name!r} holds {text[:40]!r}, which is no number; write '
+                             'dates and categories as numbers, or leave the column out') from None
+    return values.astype(float)
+
+
 def one_line(error):
     return ' '.join(str(error).split())[:200]
 
 
 def find_rows(source, chosen=None):
-    """The user's rows [n, dim] by a name, a path, or what NumPy makes an array of, names of the columns or None, and an
-    image's shape or None; thrice None of a DISTRIBUTION. Raises UsageError, and Failure where a download fails."""
+    """The user's rows [n, dim] by a name, a path, or what NumPy makes an array of, names of the
+    columns or None, and an image's shape or None; thrice None of a DISTRIBUTION. Raises UsageError,
+    and Failure where a download fails."""
     if isinstance(source, str) and source in DISTRIBUTIONS:
         return None, None, None
     try:
@@ -908,7 +1002,7 @@ def find_rows(source, chosen=None):
     raise UsageError(f'argument --data: {name} {reason}')
 
 
-# ------------------------------------------------------------------------------------- data as a run needs it
+# --------------------------------------------------------------------------- data as a run needs it
 
 class Settings(dict):
     """The flags of a run by name, also as attributes."""
@@ -941,8 +1035,8 @@ def normal_scores(ranks, n):
 
 
 class Quantile:
-    """As Affine, but the networks see each column as a standard normal, through its own distribution function, which
-    is kept at `knots`, equally far apart in rank."""
+    """As Affine, but the networks see each column as a standard normal, through its own
+    distribution function, which is kept at `knots`, equally far apart in rank."""
 
     def __init__(self, rows):
         self.n = len(rows)
@@ -954,7 +1048,8 @@ class Quantile:
         self.steps = few | whole  # such a column comes back as training values
 
     def to_networks(self, rows):
-        """As in Affine; equal values come to the middle of their step, of which interp takes the last, or first."""
+        """As in Affine; equal values come to the middle of their step, of which interp takes the
+        last, or first."""
         columns = []
         for column, values in zip(rows.T.astype(float), self.values.T):
             last = np.interp(column, values, self.scores)
@@ -980,9 +1075,10 @@ class Quantile:
 
 
 def normal_inputs(rows):
-    """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values in random order, in
-    blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps deviations and correlations: the smoothed
-    bootstrap with shrinkage (Silverman 1986). s is about as far as the nearest other row lies, less of many rows."""
+    """The function (n, rng) -> [n, dim] that draws for the networks: normal scores, of equal values
+    in random order, in blends of two rows, sqrt(1 - s^2) of one and s of the other, which keeps
+    deviations and correlations: the smoothed bootstrap with shrinkage (Silverman 1986). s is about
+    as far as the nearest other row lies, less of many rows."""
     rng = np.random.default_rng(0)
     n_rows, dim = rows.shape
     in_order = normal_scores(range(n_rows), n_rows)
@@ -1002,7 +1098,8 @@ def normal_inputs(rows):
 
 
 class Data(NamedTuple):
-    """What a run knows of its data; `transform` leads to the networks' units, all else is in the data's."""
+    """What a run knows of its data; `transform` leads to the networks' units, all else is in the
+    data's."""
     own: bool         # are they the user's?
     sample: Callable  # (n, rng) -> [n, dim] real rows in the data's units
     inputs: Callable  # the same as the networks are trained on them, float32
@@ -1028,7 +1125,8 @@ def make_streams(seed):
 
 
 def hold_out(rows, most, rng):
-    """Rows to train on, and a fifth but at most so many to judge by: None where there are too few."""
+    """Rows to train on, and a fifth but at most so many to judge by: None where there are too
+    few."""
     if len(rows) < 2*HELD_OUT_ROWS:
         return rows, None
     n = min(max(HELD_OUT_ROWS, len(rows)//5), most)
@@ -1037,14 +1135,15 @@ def hold_out(rows, most, rng):
 
 
 def column_formats(rows):
-    """How each column's numbers are written in a CSV: with the fewest decimals, up to nine, that change no row."""
+    """How each column's numbers are written in a CSV: with the fewest decimals, up to nine, that
+    change no row."""
     formats = []
     for column in rows.T:
         for decimals in range(10):
             if (np.round(column, decimals) == column).all():
                 formats.append(f'%.{decimals}f')
                 break
-        else:  # enough digits to tell a number from its neighbours, where all are close to each other
+        else:  # where all numbers are close to each other, as many as tell them apart
             width = np.ptp(column)/np.abs(column).max()
             formats.append('%.9g' if width > 1e-6 else '%s')
     return formats
@@ -1100,13 +1199,15 @@ def make_data(settings, rows=None, names=None, image=None):
     dim = len(low)
     if not names:
         names = ['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)]
-    return Data(own, sample, inputs, names, low, high, spread, transform, formats, image, rows, held_out)
+    return Data(own, sample, inputs, names, low, high, spread, transform, formats, image, rows,
+                held_out)
 
 
-# --------------------------------------------------------------------------------------------- files of a run
+# ----------------------------------------------------------------------------------- files of a run
 
 SNAPSHOT = 'snapshots/%06d.npz'
-# What a run writes, in the order in which a new one removes it: no checkpoint outlives the run it is of.
+# What a run writes, in the order in which a new one removes it: no checkpoint outlives the run it
+# is of.
 WRITTEN = (
     'checkpoint.npz', 'summary.json', 'loss_logs.csv', 'metrics.csv', 'generated_samples.csv',
     'saved_model/saved_model.pb', 'saved_model/fingerprint.pb',
@@ -1122,7 +1223,8 @@ WRITTEN = (
 
 
 def discard(folder):
-    """Removes the files that a run writes in a folder, and its own folders where nothing is left."""
+    """Removes the files that a run writes in a folder, and its own folders where nothing is
+    left."""
     for pattern in WRITTEN:
         name = re.escape(Path(pattern).name).replace('%06d', r'\d{6,}').replace('%f', r'\d+\.\d+')
         for path in list((folder/pattern).parent.glob('*')):
@@ -1136,7 +1238,8 @@ def discard(folder):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Where to write a file, which then takes the place of another by renaming: whole, or not at all."""
+    """Where to write a file, which then takes the place of another by renaming: whole, or not at
+    all."""
     check_still_locked(path)
     new = path.with_name(path.name + '.tmp')
     try:
@@ -1182,13 +1285,15 @@ def read_run_file(path, settings):
     """As `read_file`, of a .npz. Raises Failure where it is of a run of other settings."""
     arrays = read_file(path) or {}
     if arrays.get('run', run_id(settings)) != run_id(settings):
-        raise Failure(f'{path} is of another run; put back that of this one, or start anew by --overwrite')
+        raise Failure(f'{path} is of another run; put back that of this one, or start anew by '
+                      '--overwrite')
     return arrays
 
 
 def read_file(path, most=None):
-    """What a file of a run holds: .json and .npz values by name, .csv its header and at most so many rows [n, columns],
-    NaN in empty cells; None where there is none. Raises Failure where it is damaged."""
+    """What a file of a run holds: .json and .npz values by name, .csv its header and at most so
+    many rows [n, columns], NaN in empty cells; None where there is none. Raises Failure where it is
+    damaged."""
     if not path.exists():
         return None
     with reading(path):
@@ -1196,11 +1301,12 @@ def read_file(path, most=None):
             return dict(json.loads(path.read_text(encoding='utf-8')))
         if path.suffix == '.csv':
             with open(path, newline='', encoding='utf-8-sig') as file:
-                whole_lines = (line for line in file if line.endswith('\n'))  # the last may still be being written
-                reader = csv.reader(whole_lines)
+                # The last line may still be being written.
+                reader = csv.reader(line for line in file if line.endswith('\n'))
                 header = next(reader, [])
-                cells = [[float(cell or 'nan') for cell in row] for row in itertools.islice(reader, most)]
-            return header, np.array(cells).reshape(-1, len(header) or 1)
+                rows = [[float(cell or 'nan') for cell in cells]
+                        for cells in itertools.islice(reader, most)]
+            return header, np.array(rows).reshape(-1, len(header) or 1)
         with np.load(path) as arrays:
             if arrays.zip.testzip():  # before NumPy believes what the arrays say of themselves
                 raise ValueError('a checksum is wrong')
@@ -1212,15 +1318,18 @@ LOCKED = {}  # folder -> descriptor, of the runs of this process
 
 @contextlib.contextmanager
 def locked(folder):
-    """Holds the folder for this run alone; the operating system lets go of it however the process ends."""
+    """Holds the folder for this run alone; the operating system lets go of it however the process
+    ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failure(f'another run is writing to {folder}; wait for it or give another --output') from None
+            raise Failure(f'another run is writing to {folder}; wait for it, or give another '
+                          '--output') from None
         except OSError as error:  # of network and container mounts
-            say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would not notice each other')
+            say(f'Note        {folder} cannot be locked ({error.strerror}): two runs in it would '
+                'not notice each other')
         LOCKED[folder] = descriptor
         yield
     finally:
@@ -1231,7 +1340,8 @@ def locked(folder):
 
 
 def check_still_locked(path):
-    """Raises Failure if the folder that was locked, and in which this file lies, is another one by now."""
+    """Raises Failure if the folder that was locked, and in which this file lies, is another one by
+    now."""
     for folder in LOCKED.keys() & {*path.parents}:
         try:
             same = os.path.samestat(os.stat(folder), os.fstat(LOCKED[folder]))
@@ -1241,7 +1351,7 @@ def check_still_locked(path):
             raise Failure(f'{folder} was removed or moved while this run wrote to it; the run ends')
 
 
-# ---------------------------------------------------------------------------------------------------- one run
+# ------------------------------------------------------------------------------------------ one run
 
 FORMAT = 3               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
@@ -1255,8 +1365,9 @@ LARGEST_LOSS = 1e8       # no training comes back from there
 
 def diverged(what, settings):
     """The Failure of a run whose losses or weights went astray."""
-    return Failure(f'{what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite with --learning-rate '
-                   f'below {settings.learning_rate:g}, --normalize or another --seed')
+    return Failure(f'{what} is not finite or beyond {LARGEST_LOSS:g}; start anew by --overwrite '
+                   f'with --learning-rate below {settings.learning_rate:g}, --normalize or another '
+                   '--seed')
 
 
 def session_config(hidden, dim):
@@ -1274,7 +1385,8 @@ def session_config(hidden, dim):
 
 
 def averaging(optimizer, decay):
-    """Lets an optimizer keep, and returns, moving averages of what it updates (of late common, Yazici et al. 2019)."""
+    """Lets an optimizer keep, and returns, moving averages of what it updates (of late common,
+    Yazici et al. 2019)."""
     averages = tf.train.ExponentialMovingAverage(decay)
     apply_gradients = optimizer.apply_gradients
 
@@ -1308,8 +1420,10 @@ class Networks:
         averages = averaging(gen_optimizer, settings.average) if settings.average else None
         self.options = dict(self.form, penalty=settings.penalty, noise_dim=settings.noise_dim)
         self.gan = build_gan(*self.optimizers, **self.options)
-        self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}  # the optimizers' too
-        # What is delivered, and before that shown and measured: G's variables or their moving average.
+        # What a checkpoint holds: also the optimizers' variables.
+        self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}
+        # What is delivered, and before that shown and measured: G's variables or their moving
+        # average.
         delivered = {v.op.name: averages.average(v) if averages else v
                      for v in tf.trainable_variables('GAN/Generator')}
         self.generator_weights = {name: v.read_value() for name, v in delivered.items()}
@@ -1328,7 +1442,8 @@ class Networks:
                          for X_batch, Z_batch in zip(X_batches, Z_batches)], float)
 
     def block_trainer(self, length):
-        """The function (X_batches, Z_batches) -> losses [n, 2] of at most so many iterations between snapshots."""
+        """The function (X_batches, Z_batches) -> losses [n, 2] of at most so many iterations
+        between snapshots."""
         if self.settings.step_by_step:
             return self.train_step_by_step
         batch_size = self.settings.batch_size
@@ -1368,8 +1483,8 @@ def lattice(*axes):
 
 
 class Snapshots:
-    """What is measured and shown at each snapshot: the same real rows X and noise Z, D over a plane and where G maps a
-    grid of noise, if data have two dimensions."""
+    """What is measured and shown at each snapshot: the same real rows X and noise Z, D over a plane
+    and where G maps a grid of noise, if data have two dimensions."""
 
     def __init__(self, folder, settings, data, streams):
         self.folder = folder
@@ -1405,14 +1520,15 @@ class Snapshots:
                                          np.repeat(further, len(sheet), axis=0)])
         self.X_and_plane = data.transform.to_networks(np.concatenate([self.X, plane]))
         self.picture_data = dict(
-            training=training, real=real, low=low, high=high, names=data.names, formats=data.formats,
-            image=data.image or [], noise=sheet, **self.baselines)
+            training=training, real=real, low=low, high=high, names=data.names,
+            formats=data.formats, image=data.image or [], noise=sheet, **self.baselines)
         if data.own and not data.image:
             self.picture_data['rows'] = all_real_rows(data)
 
     def take(self, networks, X_batch, Z_batch):
-        """An iteration step by step. Returns its losses [1, 2], and for `keep` the arrays of its file, mean D(x) on
-        real and on generated samples, samples [n, dim] to measure, and with --keep best G's weights."""
+        """An iteration step by step. Returns its losses [1, 2], and for `keep` the arrays of its
+        file, mean D(x) on real and on generated samples, samples [n, dim] to measure, and with
+        --keep best G's weights."""
         sess, gan = networks.sess, networks.gan
         d_steps, g_steps = networks.steps
 
@@ -1451,7 +1567,8 @@ class Snapshots:
 
     @np.errstate(all='ignore')  # each thread has its own
     def keep(self, events, iteration, losses, arrays, mean_D, samples, weights):
-        """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since the last snapshot."""
+        """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since
+        the last snapshot."""
         write_file(self.folder/(SNAPSHOT % iteration), **arrays)
         measured = self.measure(samples)
         row = metrics_row(iteration, losses, mean_D, arrays['features'], measured)
@@ -1462,7 +1579,8 @@ class Snapshots:
             self.choose(iteration, measured, weights)
 
     def measure(self, samples):
-        """Against training rows, or fixed real points: energy distance, NaN of images, and shares of neighbours."""
+        """Against training rows, or fixed real points: energy distance, NaN of images, and shares
+        of neighbours."""
         distance = math.nan
         if not self.data.image:
             distance, _ = self.distance(samples)
@@ -1484,7 +1602,8 @@ def sigmoid(x):
 
 
 class Events:
-    """A file for TensorBoard, each event written at once: errors of tf.summary.FileWriter's thread come late."""
+    """A file for TensorBoard, each event written at once: errors of tf.summary.FileWriter's thread
+    come late."""
 
     def __init__(self, folder, iteration):
         folder.mkdir(exist_ok=True)
@@ -1572,13 +1691,14 @@ class Run:
                 self.seconds = time.perf_counter() - started
                 if time.perf_counter() > next_save or self.iteration == settings.iterations:
                     if measuring:
-                        measuring.result()  # its row, and the best generator, belong to what is saved
+                        measuring.result()  # its row and generator belong to what is saved
                     saving = time.perf_counter()
                     self.save()
                     next_save = saving + max(CHECKPOINT_EVERY, 50*(time.perf_counter() - saving))
 
     def add_losses(self, losses):
-        """Remembers losses [n, 2] from this iteration on. Raises Failure where training went astray."""
+        """Remembers losses [n, 2] from this iteration on. Raises Failure where training went
+        astray."""
         fine = (np.abs(losses) < LARGEST_LOSS).all(axis=1)  # NaN is not
         if not fine.all():
             raise diverged(f'iteration {self.iteration + fine.argmin()}: a loss', self.settings)
@@ -1594,7 +1714,8 @@ class Run:
         return min(to_snapshot, to_end, self.length, at_this_pace)
 
     def draw(self, iteration):
-        """The batches X [n, batch_size, dim], Z [n, batch_size, noise_dim] of a call, and the streams' states after."""
+        """The batches X [n, batch_size, dim], Z [n, batch_size, noise_dim] of a call, and the
+        streams' states after."""
         n = self.block_length(iteration)
         batch_size = self.settings.batch_size
         noise_dim = self.settings.noise_dim
@@ -1610,19 +1731,21 @@ class Run:
         return X_batches, Z_batches, states
 
     def log(self, losses):
-        """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the flags say."""
+        """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the
+        flags say."""
         rows = list(zip(itertools.count(self.iteration), *losses.T.tolist()))
         lines = ['%d,%.9g,%.9g' % row for row in rows if row[0] % self.settings.log_every == 0]
         append_lines(self.folder/'loss_logs.csv', LOSSES, lines)
         for row in rows:
             if row[0] % self.settings.print_every == 0:
-                clear = '\r\033[K' if self.bar else ''
-                say(f'{clear}Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row)
+                line = 'Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row
+                say(f'\r\033[K{line}' if self.bar else line)  # in place of the bar
         if self.bar:
             self.bar.add(len(rows))
 
     def save(self):
-        """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not finite."""
+        """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not
+        finite."""
         weights = self.networks.sess.run(self.networks.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
             raise diverged(f'iteration {self.iteration}: a weight', self.settings)
@@ -1634,34 +1757,40 @@ class Run:
                    state=np.frombuffer(state.encode(), np.uint8), recent=recent, **weights, **best)
 
     def restore(self):
-        """Back to the checkpoint, if any, with the logs cut there. Raises Failure, before any change,
-        where files are damaged or missing, UsageError where training has gone further."""
+        """Back to the checkpoint, if any, with the logs cut there. Raises Failure, before any
+        change, where files are damaged or missing, UsageError where training has gone further."""
         settings = self.settings
         loss_logs, metrics = self.folder/'loss_logs.csv', self.folder/'metrics.csv'
         path = self.folder/'checkpoint.npz'
         arrays = read_run_file(path, settings)
         if arrays:
             if arrays.get('format') != FORMAT:
-                raise Failure(f'{path} is of another version of this program; use that, or start anew by --overwrite')
+                raise Failure(f'{path} is of another version of this program; use that, or start '
+                              'anew by --overwrite')
             with reading(path):
                 self.take_over(arrays)
         elif (self.folder/'summary.json').exists() or loss_logs.exists():
-            raise Failure(f'{path} is missing, so this run cannot go on; put it back, or start anew by --overwrite')
+            raise Failure(f'{path} is missing, so this run cannot go on; put it back, or start '
+                          'anew by --overwrite')
         if settings.iterations < self.iteration:
-            raise UsageError(f'argument --iterations: {settings.iterations} are fewer than the {self.iteration} that '
-                             'are trained; give at least these, or another --output')
-        ends = {loss_logs: end_of_row(loss_logs, LOSSES, math.ceil(self.iteration/settings.log_every)),
-                metrics: end_of_row(metrics, METRICS, math.ceil(self.iteration/settings.snapshot_every))}
+            raise UsageError(f'argument --iterations: {settings.iterations} are fewer than the '
+                             f'{self.iteration} that are trained; give at least these')
+        n_losses = math.ceil(self.iteration/settings.log_every)
+        n_snapshots = math.ceil(self.iteration/settings.snapshot_every)
+        ends = {loss_logs: end_of_row(loss_logs, LOSSES, n_losses),
+                metrics: end_of_row(metrics, METRICS, n_snapshots)}
         for log, end in ends.items():
             if end:
                 os.truncate(log, end)
             else:
                 log.unlink(missing_ok=True)
         say(f'Going on from iteration {self.iteration}.')
-        shown = range(0, self.iteration, settings.snapshot_every)
-        gone = sum(not (self.folder/(SNAPSHOT % iteration)).exists() for iteration in shown)
+        snapshots = [self.folder/(SNAPSHOT % iteration)
+                     for iteration in range(0, self.iteration, settings.snapshot_every)]
+        gone = sum(not path.exists() for path in snapshots)
         if gone:
-            say(f'Note        {gone} of {len(shown)} snapshots are missing and cannot be made again, nor their pictures')
+            say(f'Note        {gone} of {n_snapshots} snapshots are missing; they and their '
+                'pictures cannot be made again')
 
     def take_over(self, arrays):
         """The state that a checkpoint's arrays hold."""
@@ -1707,11 +1836,12 @@ class Run:
         return dict(summary, samples=samples)
 
     def final_measures(self, samples):
-        """Of the final samples: against as many new points of built-in data, or the rows held out."""
+        """Of the final samples: against as many new points of built-in data, or the rows held
+        out."""
         data, baselines = self.data, self.snapshots.baselines
         if not data.own:
             real = data.sample(FINAL_ROWS, self.streams['judging'])
-            floor = baselines['floor']*MEASURED_ROWS/FINAL_ROWS  # it falls with the number of points
+            floor = baselines['floor']*MEASURED_ROWS/FINAL_ROWS  # it falls with their number
             return dict(measures_of(samples, real, data), floor=floor)
         if data.held_out is None:
             names = measures_of(samples, data.rows, data)
@@ -1720,7 +1850,8 @@ class Run:
 
 
 def end_of_row(path, columns, n):
-    """Where the first n rows of a log of these columns end, in bytes. Raises Failure where it differs."""
+    """Where the first n rows of a log of these columns end, in bytes. Raises Failure where it
+    differs."""
     if not n:
         return 0
     with reading(path), open(path, 'rb') as file:
@@ -1733,7 +1864,8 @@ def end_of_row(path, columns, n):
 
 
 def write_model(folder, settings, transform, form, weights):
-    """Writes a generator of these weights by name as a SavedModel: noise Z -> samples in the data's units."""
+    """Writes a generator of these weights by name as a SavedModel: noise Z -> samples in the data's
+    units."""
     config = session_config(settings.hidden, form['dim'])
     new = folder/'saved_model.tmp'
     shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
@@ -1773,7 +1905,7 @@ def write_samples(folder, settings, n):
         file = stack.enter_context(open(new, 'w', encoding='utf-8'))
         csv.writer(file, lineterminator='\n').writerow(names)
         for first in range(0, n, block):
-            Z = sample_Z(block, settings.noise_dim, rng)  # all blocks of one size: rounding may differ with it
+            Z = sample_Z(block, settings.noise_dim, rng)  # of one size: rounding may differ with it
             rows = sess.run(samples, feed_dict={noise: Z})[:n - first]
             round_columns(rows, formats)
             np.savetxt(file, rows, formats, ',')
@@ -1791,7 +1923,8 @@ def round_columns(rows, formats):
 
 
 def train_run(folder, settings, data, resuming=False):
-    """Trains, from the checkpoint where resuming, and leaves the run's files. Returns the summary, with samples."""
+    """Trains, from the checkpoint where resuming, and leaves the run's files. Returns the summary,
+    with samples."""
     try:
         with tf.Graph().as_default():
             run = Run(folder, settings, data)
@@ -1806,32 +1939,33 @@ def train_run(folder, settings, data, resuming=False):
                 if not run.iteration:
                     run.save()  # from here on, a run without a checkpoint has lost it
                 (folder/'snapshots').mkdir(exist_ok=True)
-                write_file(folder/'snapshots/data.npz', run=run_id(settings), **run.snapshots.picture_data)
+                write_file(folder/'snapshots/data.npz', run=run_id(settings),
+                           **run.snapshots.picture_data)
                 events = Events(folder/'tensorboard', run.iteration)
                 with drawing_process(folder, settings) as drawing:
                     run.train(train_block, events)
                     tell(drawing, b'd')
                     summary = run.finish()
     except tf.errors.OpError as error:
-        raise Failure(f'TensorFlow: {first_cause(error)}; see to it, then --resume (not enough memory: smaller '
-                      'networks or batches, or --step-by-step)') from error
+        raise Failure(f'TensorFlow: {first_cause(error)}; see to it, then --resume (not enough '
+                      'memory: smaller networks or batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
 
 
 def first_cause(error):
     """The first line in which TensorFlow says what happened, and not where."""
-    lines = str(error).split('\n')
-    causes = [line for line in lines if line and not re.match('Graph exec|Detected at |Node:', line)]
+    where = re.compile('Graph execution error|Detected at node|Node:')
+    causes = [line for line in str(error).split('\n') if line and not where.match(line)]
     return causes[0][:300]
 
 
-# --------------------------------------------------------------------------------- a process beside this one
+# ------------------------------------------------------------------------ a process beside this one
 
 @contextlib.contextmanager
 def drawing_process(folder, settings):
-    """`plotting.py` as a process beside the run, or None where no pictures are wanted: it draws what
-    it finds, and the rest when it is told so."""
+    """`plotting.py` as a process beside the run, or None where no pictures are wanted: it draws
+    what it finds, and the rest when it is told so."""
     if settings.pictures == 'none':
         yield None
         return
@@ -1854,14 +1988,15 @@ def drawing_process(folder, settings):
 
 
 def tell(drawing, byte):
-    """Sends the drawing process, if any, b'd': training is over; or b'q': all numbers are written."""
+    """Sends the drawing process, if any, b'd': training is over; or b'q': all numbers are
+    written."""
     if drawing:
         with contextlib.suppress(BrokenPipeError):  # it has died
             drawing.stdin.write(byte)
             drawing.stdin.flush()
 
 
-# ---------------------------------------------------------------- starting and going on, and what is printed
+# ------------------------------------------------------- starting and going on, and what is printed
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
 MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
@@ -1884,7 +2019,8 @@ def run_command(given, array=None):
 
 
 def keep_standard_streams():
-    """Opens stdin, stdout and stderr where they are closed: none must become one of the run's files."""
+    """Opens stdin, stdout and stderr where they are closed: none must become one of the run's
+    files."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -1898,7 +2034,7 @@ def folder_of(given):
     data = given.get('data', DEFAULTS['data'])
     words = []
     if data != DEFAULTS['data']:
-        words.append(re.sub(r'\.(csv|tsv|npy|npz)(\.gz)?$', '', Path(data).name, flags=re.IGNORECASE))
+        words.append(re.sub(r'(?i)\.(csv|tsv|npy|npz)(\.gz)?$', '', Path(data).name))
     defaults = {}
     if data in DISTRIBUTIONS:
         defaults = {**DEFAULTS, **DISTRIBUTIONS[data].flags}
@@ -1933,7 +2069,8 @@ def data_defaults(name, rows, image):
 
 
 def fingerprint(rows):
-    """What tells the user's rows from others: their number, columns and checksum; None of a built-in distribution."""
+    """What tells the user's rows from others: their number, columns and checksum; None of a
+    built-in distribution."""
     if rows is None:
         return None
     return [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
@@ -1966,7 +2103,8 @@ def start_run(folder, given, array):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise UsageError(f'argument --output: {folder}: {error.strerror}; give a folder') from None
+            raise UsageError(f'argument --output: {folder}: {error.strerror}; give '
+                             'a folder') from None
         raise
     with locked(folder):
         check_folder(folder, settings, 'overwrite' in given)
@@ -1974,8 +2112,8 @@ def start_run(folder, given, array):
 
 
 def check_folder(folder, settings, overwrite):
-    """Raises UsageError where a new run in this folder would destroy files of the user's, or without
-    --overwrite another run."""
+    """Raises UsageError where a new run in this folder would destroy files of the user's, or
+    without --overwrite another run."""
     present = {path.name for path in folder.iterdir()}
     ours = present & {'settings.json', *(name.split('/')[0] for name in WRITTEN)}
     if not ours:
@@ -1985,8 +2123,8 @@ def check_folder(folder, settings, overwrite):
     with contextlib.suppress(Failure):
         recorded = read_file(folder/'settings.json') or {}
         if 'fingerprint' not in recorded:
-            raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run would '
-                             'write there; give another --output')
+            raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run '
+                             'would write there; give another --output')
         lost = what_would_be_lost(folder, recorded, settings)
     if not lost:
         say(f'Replacing the finished run in {folder}, which had the same flags.')
@@ -1996,7 +2134,8 @@ def check_folder(folder, settings, overwrite):
 
 
 def what_would_be_lost(folder, recorded, settings):
-    """In words, the run in a folder, where a run of other settings would not give the same again."""
+    """In words, the run in a folder, where a run of other settings would not give the same
+    again."""
     if not is_finished(folder, recorded):
         return 'an unfinished run'
     if fixed_settings(recorded) != fixed_settings(settings):
@@ -2017,14 +2156,16 @@ def read_summary(folder):
     """What summary.json holds, None where there is none. Raises Failure."""
     path = folder/'summary.json'
     summary = read_file(path)
+    expected = {'claims', 'final', 'settings', 'delivered_iteration'}
     with reading(path):
-        if summary is not None and not summary.keys() >= {'claims', 'final', 'settings', 'delivered_iteration'}:
+        if summary is not None and not summary.keys() >= expected:
             raise ValueError('it is of another program')
     return summary
 
 
 def recorded_settings(folder, flag):
-    """The settings of the run in a folder, which a flag needs. Raises UsageError where there is none."""
+    """The settings of the run in a folder, which a flag needs. Raises UsageError where there is
+    none."""
     path = folder/'settings.json'
     if not path.exists():
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
@@ -2032,7 +2173,8 @@ def recorded_settings(folder, flag):
     recorded.pop('suited', None)  # of earlier versions
     flags = {name: default for name, default in DEFAULTS.items() if name not in NOT_RECORDED}
     if not recorded.keys() <= {*flags, 'fingerprint'}:
-        raise Failure(f'{path} is of another version of this program; use that, or start anew by --overwrite')
+        raise Failure(f'{path} is of another version of this program; use that, or start anew by '
+                      '--overwrite')
     settings = Settings({**flags, **recorded})
     with reading(path):
         typed = {**flags, **parse(as_typed({name: settings[name] for name in flags}))}
@@ -2048,8 +2190,10 @@ def changed_settings(folder, given, recorded, may_change=()):
     check_meaning(given, settings)
     for name, value in recorded.items():
         if settings[name] != value and name not in may_change:
-            raise UsageError(f'argument --{name.replace("_", "-")}: {flag_value(settings[name])} contradicts '
-                             f'{flag_value(value)} of the run in {folder}; leave it out, or give another --output')
+            flag = name.replace('_', '-')
+            raise UsageError(f'argument --{flag}: {flag_value(settings[name])} contradicts '
+                             f'{flag_value(value)} of the run in {folder}; leave it out, or give '
+                             'another --output')
     return settings
 
 
@@ -2060,8 +2204,8 @@ def sample_run(folder, given):
         settings = changed_settings(folder, given, recorded)
         summary = read_summary(folder)
         if not summary:
-            raise Failure(f'{folder} holds no trained generator yet; train on with --resume, or finish it as it is: '
-                          f'--resume --iterations {trained_iterations(folder)}')
+            raise Failure(f'{folder} holds no trained generator yet; go on with --resume, or '
+                          f'finish it as it is: --resume --iterations {trained_iterations(folder)}')
         for name in TO_FINISH:
             if not (folder/name).exists() and name != 'generated_samples.csv':
                 raise Failure(f'{folder/name} is missing; --resume writes it anew')
@@ -2070,7 +2214,8 @@ def sample_run(folder, given):
                 write_samples(folder, settings, given['sample'])
             except tf.errors.OpError as error:
                 raise ValueError from error
-    say(f'{given["sample"]} samples of the generator of iteration {summary["delivered_iteration"]} are in '
+    delivered = summary['delivered_iteration']
+    say(f'{given["sample"]} samples of the generator of iteration {delivered} are in '
         f'{folder/"generated_samples.csv"}')
 
 
@@ -2083,12 +2228,13 @@ def trained_iterations(folder):
 
 
 def resume_run(folder, given, array):
-    """--resume, also of a finished run that is to be longer or have more pictures. Returns the summary."""
+    """--resume, also of a finished run that is to be longer or have more pictures. Returns the
+    summary."""
     recorded = recorded_settings(folder, '--resume')
     own_data = ('data',) if recorded.fingerprint else ()  # which may have moved
     with locked(folder):
         settings = changed_settings(folder, given, recorded, MAY_CHANGE + own_data)
-        unchanged = settings.iterations == recorded.iterations and settings.pictures == recorded.pictures
+        unchanged = all(settings[name] == recorded[name] for name in ('iterations', 'pictures'))
         whole = all((folder/name).exists() for name in TO_FINISH)
         if unchanged and whole and is_finished(folder, recorded):
             say(f'The run in {folder} is finished: {settings.iterations} iterations.')
@@ -2097,7 +2243,8 @@ def resume_run(folder, given, array):
         source = settings.data if array is None else array
         rows, names, image = find_rows(source, settings.columns)
         if fingerprint(rows) != settings.fingerprint:
-            raise UsageError(f'argument --data: {settings.data} is not what the run began with; give that by --data')
+            raise UsageError(f'argument --data: {settings.data} is not what the run began with; '
+                             'give that by --data')
         return train_run(folder, settings, make_data(settings, rows, names, image), resuming=True)
 
 
@@ -2144,13 +2291,15 @@ def report(folder, summary, drawing):
         say(f'            {line}')
     words = {True: 'holds', False: 'not so', None: 'unclear'}
     for claim in summary['claims'].values():
-        figures = [f'{name}: {value:.3g}' for name, value in claim['measured'].items() if value is not None]
+        figures = [f'{name}: {value:.3g}' for name, value in claim['measured'].items()
+                   if value is not None]
         found = claim.get('finding') or '; '.join(figures) or 'too short a run to say'
         say(f'{words[claim["holds"]]:<11} {claim["claim"]} ({found})')
     if summary['verdict']:
         say(f'Verdict     {summary["verdict"]}')
     if drawing:
-        say(f'Pictures    are in {folder}; open {folder/"index.html"} in a browser to see them together')
+        page = folder/'index.html'
+        say(f'Pictures    are in {folder}; open {page} in a browser to see them together')
         if drawing.returncode:
             command = f'python plotting.py {shell_path(folder)}'
             say(f'Some pictures are missing; draw them by: {command}', file=sys.stderr)
@@ -2168,12 +2317,12 @@ def measures_in_words(final):
         lines.append(f'energy distance {final["energy_distance"]:.3g}, standard error '
                      f'{final["energy_distance_error"]:.1g} ({", ".join(beside)})')
     if final['neighbours_samples'] is not None:
-        lines.append(f'nearest neighbour of their own kind: {final["neighbours_samples"]:.0%} of the samples, '
-                     f'{final["neighbours_real"]:.0%} of real rows (50% where they are alike)')
+        lines.append(f'nearest neighbour of their own kind: {final["neighbours_samples"]:.0%} of '
+                     f'the samples, {final["neighbours_real"]:.0%} of real rows (50% if alike)')
     return lines
 
 
-# ----------------------------------------------------------------------------------------------- command line
+# ------------------------------------------------------------------------------------- command line
 
 def number(kind, low, high, metavar='N'):
     """The arguments for argparse of a number, int or float, from low to high."""
@@ -2185,8 +2334,9 @@ def number(kind, low, high, metavar='N'):
         if low <= value <= high:
             return value
         noun = 'whole number' if kind is int else 'number'
+        several = '; separate several by spaces' if ',' in text else ''
         raise argparse.ArgumentTypeError(
-            f'{text} is not allowed; give a {noun} from {low} to {high}')
+            f'{text} is not allowed; give a {noun} from {low} to {high}{several}')
     return dict(type=convert, metavar=metavar)
 
 
@@ -2194,49 +2344,67 @@ EVERY = number(int, 1, 10**9)
 STEPS = number(int, 1, 1000)
 WIDTH = number(int, 1, 4096)
 SWITCH = dict(action='store_true')
-FLAGS = {  # section: flag, default, meaning, and the other arguments for argparse
+FLAGS = {  # section: (flag, default, other arguments for argparse, meaning)
     'data': [
-        ('--data', 'quadratic', f'a distribution ({", ".join(BUILT_IN)}), or a table or images of yours: '
-         f'{", ".join(TABLES + ARRAYS)}', dict(metavar='NAME or FILE')),
-        ('--columns', None, 'of your table, by name or number from 1', dict(nargs='+', metavar='NAME', type=str.strip)),
-        ('--scale', 100., 'width of the x range of the curves', number(float, 1e-6, 1e6, 'WIDTH')),
-        ('--normalize', None, 'standard: columns of zero mean and unit deviation; quantile: each a standard normal; '
-         'all data but quadratic switch it on', dict(nargs='?', const='standard', choices=('standard', 'quantile'))),
-        ('--no-normalize', None, 'data as they are', dict(action='store_const', const=None, dest='normalize'))],
+        ('--data', 'quadratic', dict(metavar='NAME or FILE'),
+         f'What is learned: a built-in distribution ({", ".join(BUILT_IN)}), or your own table or '
+         f'images ({", ".join(TABLES + ARRAYS)}).'),
+        ('--columns', None, dict(nargs='+', metavar='NAME', type=str.strip),
+         'Learn only these columns of your table, given by name or by number from 1.'),
+        ('--scale', 100., number(float, 1e-6, 1e6, 'WIDTH'), 'Width of the x range of the curves.'),
+        ('--normalize', None, dict(nargs='?', const='standard', choices=('standard', 'quantile')),
+         'What the networks see. standard: each column with mean 0 and deviation 1. quantile: each '
+         'column as a standard normal. All data but quadratic are normalized by default.'),
+        ('--no-normalize', None, dict(action='store_const', const=None, dest='normalize'),
+         'The networks see the data as they are.')],
     'networks': [
-        ('--hidden', [16, 16], 'units of each hidden layer, in both networks', dict(WIDTH, nargs='+')),
-        ('--activation', 'leaky_relu', 'of the hidden layers', dict(choices=ACTIVATIONS)),
-        ('--layer', 'dense', 'kind of hidden layer', dict(choices=LAYERS)),
-        ('--output-mapping', 'linear', "of G's last layer, or onto the data's range", dict(choices=OUTPUT_MAPPINGS)),
-        ('--noise-dim', 2, 'width of the noise Z', WIDTH)],
+        ('--hidden', [16, 16], dict(WIDTH, nargs='+'),
+         'Units of each hidden layer, in both networks, separated by spaces.'),
+        ('--activation', 'leaky_relu', dict(choices=ACTIVATIONS), 'Activation of hidden layers.'),
+        ('--layer', 'dense', dict(choices=LAYERS), 'Kind of hidden layers.'),
+        ('--output-mapping', 'linear', dict(choices=OUTPUT_MAPPINGS),
+         "Last layer of the generator. tanh: its output stays within the data's range."),
+        ('--noise-dim', 2, WIDTH, 'Number of values in a noise vector Z.')],
     'training': [
-        ('--iterations', 100001, 'of training; 1 + a multiple of --snapshot-every ends with a snapshot', EVERY),
-        ('--batch-size', 256, 'real samples, and noise vectors, in an iteration', number(int, 1, 10**5)),
-        ('--d-steps', 1, 'updates of the discriminator per iteration', STEPS),
-        ('--g-steps', 1, 'updates of the generator per iteration', STEPS),
-        ('--learning-rate', 0.001, 'of RMSProp, in both networks', number(float, 1e-12, 1000, 'RATE')),
-        ('--average', 0., "decay of an average of G's weights, then delivered", number(float, 0, 0.999999, 'DECAY')),
-        ('--penalty', 0., 'R1 gradient penalty of the discriminator', number(float, 0, 1e6, 'GAMMA')),
-        ('--keep', 'last', 'deliver the last generator, or that nearest to real rows', dict(choices=('last', 'best'))),
-        ('--seed', 0, 'fixes everything random', number(int, 0, 2**32 - 1)),
-        ('--step-by-step', False, 'train as the tutorial does, one sess.run a step', SWITCH)],
+        ('--iterations', 100001, EVERY,
+         'Iterations of training. With 1 more than a multiple of --snapshot-every, the last one is '
+         'in the pictures.'),
+        ('--batch-size', 256, number(int, 1, 10**5),
+         'Real samples, and as many noise vectors, in an iteration.'),
+        ('--d-steps', 1, STEPS, 'Updates of the discriminator in an iteration.'),
+        ('--g-steps', 1, STEPS, 'Updates of the generator in an iteration.'),
+        ('--learning-rate', 0.001, number(float, 1e-12, 1000, 'RATE'),
+         'Learning rate of RMSProp, in both networks.'),
+        ('--average', 0., number(float, 0, 0.999999, 'DECAY'),
+         "Deliver a moving average of the generator's weights, with this decay. 0: no average."),
+        ('--penalty', 0., number(float, 0, 1e6, 'GAMMA'),
+         'Weight of the R1 gradient penalty of the discriminator.'),
+        ('--keep', 'last', dict(choices=('last', 'best')),
+         'Which generator is delivered: that of the last iteration, or the one nearest to the data '
+         'among the snapshots and the last.'),
+        ('--seed', 0, number(int, 0, 2**32 - 1), 'Fixes everything that is random.'),
+        ('--step-by-step', False, SWITCH, 'Train as the tutorial does, with one sess.run a step.')],
     'what is written': [
-        ('--output', None, 'where to: a folder (default: outputs, or a folder in it that is named after your flags)',
-         dict(metavar='DIR')),
-        ('--log-every', 10, 'iterations between rows of the loss log', EVERY),
-        ('--snapshot-every', 1000, 'iterations between snapshots (pictures, measures)', EVERY),
-        ('--print-every', 1000, 'iterations between printed lines; 1 prints them all, as the tutorial does', EVERY),
-        ('--pictures', 'article', "article: the tutorial's; all: also D's updates, its map of the plane, and the "
-         "generator's mapping; none: no page either", dict(choices=('article', 'all', 'none')))],
+        ('--output', None, dict(metavar='DIR'),
+         'Folder to write to. Default: outputs, or a folder in it that is named after your flags.'),
+        ('--log-every', 10, EVERY, 'Iterations between two rows of loss_logs.csv.'),
+        ('--snapshot-every', 1000, EVERY,
+         'Iterations between two snapshots, of which there are pictures and measures.'),
+        ('--print-every', 1000, EVERY,
+         'Iterations between two printed lines. The tutorial prints them all: 1.'),
+        ('--pictures', 'article', dict(choices=('article', 'all', 'none')),
+         "article: the tutorial's pictures. all: also the update of D, D(x) over the plane, and "
+         'what G makes of noise. none: no pictures, and no page.')],
     'what to do with the run in that folder, one of': [
-        ('--resume', False, 'go on with it', SWITCH),
-        ('--overwrite', False, 'discard it, though it is unfinished', SWITCH),
-        ('--sample', None, 'write N samples of its generator, without training', number(int, 1, 10**7))],
+        ('--resume', False, SWITCH, 'Go on with it.'),
+        ('--overwrite', False, SWITCH, 'Discard it and start anew.'),
+        ('--sample', None, number(int, 1, 10**7),
+         'Write N samples of its generator, without training.')],
 }
 
 
 DEFAULTS = {arguments.get('dest') or flag.strip('-').replace('-', '_'): default
-            for section in FLAGS.values() for flag, default, _, arguments in section}
+            for section in FLAGS.values() for flag, default, arguments, _ in section}
 
 
 def flag_value(value):
@@ -2261,9 +2429,9 @@ def make_parser():
         section = parser.add_argument_group(title)
         if title.endswith('one of'):
             section = section.add_mutually_exclusive_group()
-        for flag, default, meaning, arguments in flags:
+        for flag, default, arguments, meaning in flags:
             if default not in (None, False):
-                meaning += f' (default: {flag_value(default)})'
+                meaning += f' Default: {flag_value(default)}.'
             section.add_argument(flag, help=meaning, **arguments)
     return parser
 
@@ -2274,7 +2442,8 @@ def parse(argv):
     for name in given.keys() & {'data', 'output'}:
         given[name] = os.path.expanduser(given[name])
         if not given[name].strip() or re.search('[\ud800-\udfff]', given[name]):  # no UTF-8
-            raise UsageError(f'argument --{name}: {given[name]!r} is no name that can be written; give another')
+            raise UsageError(f'argument --{name}: {given[name]!r} is no name that can be written; '
+                             'give another')
     data = given.get('data')
     if data and data not in BUILT_IN and os.path.exists(data):
         given['data'] = os.path.realpath(data)
@@ -2297,11 +2466,11 @@ def check_meaning(given, settings):
 def train(**flags):
     """Runs the command from a notebook or another program: train(iterations=2001, output='demo').
 
-    Each flag by its name with underscores: lists for several values, True and False for switches; `data` may also be
-    what NumPy makes an array of, [n, dim] or images. Returns what summary.json holds and, where it trained, `samples`
-    [10000, dim] in the data's units; None with `sample=N`. Raises UsageError (a ValueError) where the command would
-    exit with 2, Failure or OSError where with 1.
-    """
+    Each flag by its name with underscores: lists for several values, True and False for switches;
+    `data` may also be what NumPy makes an array of, [n, dim] or images. Returns what summary.json
+    holds and, where it trained, `samples` [10000, dim] in the data's units; None with `sample=N`.
+    Raises UsageError (a ValueError) where the command would exit with 2, Failure or OSError where
+    with 1."""
     for name in flags:
         if name not in DEFAULTS:
             raise UsageError(f'train() has no argument {name!r}; it has {", ".join(DEFAULTS)}')
@@ -2350,7 +2519,8 @@ def interruptible():
 
 
 def complain(error):
-    """Prints in one line what went wrong. Returns the exit status; raises what is no failure but a fault."""
+    """Prints in one line what went wrong. Returns the exit status; raises what is no failure but a
+    fault."""
     status = 1
     try:
         raise error
@@ -2373,7 +2543,8 @@ def complain(error):
 
 
 def main(argv=None):
-    """The command. Returns its exit status: 0, 1 for failures, 2 for usage, 130 and 143 for Ctrl-C and SIGTERM."""
+    """The command. Returns its exit status: 0, 1 for failures, 2 for usage, 130 and 143 for Ctrl-C
+    and SIGTERM."""
     given = {}
     with interruptible() as signals:
         try:
@@ -2404,7 +2575,8 @@ def shell_path(path):
 
 
 if __name__ == '__main__':
-    # TensorFlow makes many objects, nearly all of which stay: to look through them takes half a second at the end.
+    # TensorFlow makes many objects, nearly all of which stay: to look through them takes half a
+    # second at the end.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     sys.exit(main())

@@ -1,239 +1,625 @@
-"""Data of the user's: reading them, rows kept back, normal scores, and what comes back in the data's own units."""
+"""Data of the user's: reading them, rows held out, normal scores, samples in their units."""
 import gzip
+import itertools
 import math
+import re
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from numpy.testing import assert_allclose, assert_array_equal
 
 import gan_quadratic as program
-from gan_quadratic import Quantile, UsageError, find_rows, make_data, make_streams, normal_inputs, parse, train
-from helpers import SAME
-from test_robust import at_iteration, command, interrupt
-from test_run import TINY, assert_events, assert_saved_model, measured
+from gan_quadratic import Quantile, UsageError, find_rows, normal_inputs, train
+
+TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none',
+            step_by_step=True)
 
 
-@pytest.mark.parametrize('name, text', [
-    ('a.csv', 'mass,height\n1,2.5\n-3e2,4\n'), ('a.tsv', 'mass\theight\n1\t2.5\n-3e2\t4\n'),
-    ('a.csv', 'mass;height\n1;2.5\n-3e2;4\n'), ('a.csv', '\ufeffmass,height\r\n1,2.5\r\n\r\n-3e2,4\r\n'),
-    ('a.csv', '\n\n"mass","height"\n"1","2.5"\n-3e2,4'), ('a.csv', '\n'*30 + 'mass,height\n1,2.5\n-3e2,4'),
-    ('A.CSV', 'mass, height\n 1, 2.5\n-3e2,4\n')])
-@pytest.mark.parametrize('packed', [False, True])
-def test_tables_of_every_kind(name, text, packed, tmp_path):
-    path = tmp_path/(name + '.gz' if packed else name)
-    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    rows, names, image = find_rows(str(path))
-    assert rows.tolist() == [[1, 2.5], [-300, 4]] and names == ['mass', 'height'] and image is None
-    assert find_rows(str(path), ['height'])[0].tolist() == find_rows(str(path), ['2'])[0].tolist() == [[2.5], [4]]
-    assert find_rows(str(path), ['2', 'mass'])[1] == ['height', 'mass']
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
-def test_columns_by_number_and_name(tmp_path):
-    (tmp_path/'a.csv').write_text('name,x,y,x\nanna,1,2,5\nbert,3,4,6\n')  # no column of text is looked at
-    assert find_rows(str(tmp_path/'a.csv'), ['4', 'y'])[0].tolist() == [[5, 2], [6, 4]]
+@pytest.fixture
+def write(tmp_path):
+    """Writes a table, text or bytes. Returns its path."""
+    def write(content, name='table.csv'):
+        path = tmp_path/name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+    return write
 
 
-@pytest.mark.parametrize('text, chosen, pieces', [
-    ('a,b\n"1\n",2\n\n3,four\n', None, ["line 5, column 'b'", "'four'", '--columns']),
-    ('a,b\n1,2\n3,\n', None, ["line 3, column 'b': ''"]), ('a;b\n1;inf\n3;4\n', None, ['line 2', "'inf'"]),
-    ('a,b\n1,2\n3\n', None, ['line 3 has 1 cells, the first has 2']), ('a\n1,2\n3,4\n', None, ['line 2 has 2 cells']),
-    ('a;b\n1,5;2,5\n3,5;4,5\n', None, ["line 2, column 'a': '1,5'", 'a point']),
-    ('a,b\n1,2\n3,1e39\n', None, ["line 3, column 'b': '1e39'", 'single precision', '--columns']),
-    ('1,NA\n3,4\n', None, ["line 1, column '2': 'NA'"]), ('a,b\n1;5,2\n2;5,3\n', None, ["'1;5'"]),
-    ('', None, ['0 rows']), ('a,b\n1,2\n', None, ['1 rows']), ('x,y,x\n1,2,3\n', ['x'], ["2 columns 'x'"]),
-    ('x,y\n1,2\n3,4\n', ['3'], ['from 1 to 2']), ('x,y\n1,2\n3,4\n', ['x', '1'], ['twice']),
-    ('größe\n1\n2\n'.encode('latin-1'), None, ['save it as UTF-8']),
-    (f'"two\nlines","\x1b[31m",{"long"*500}\n1,2,3\n4,5,6\n', ['z'], ["no column 'z'"])])
-def test_what_is_wrong_with_a_table(text, chosen, pieces, tmp_path):
-    """In a line of bearable length."""
-    (tmp_path/'a.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
+def read_rows(source):
+    """The rows alone."""
+    rows, _, _ = find_rows(source)
+    return rows
+
+
+def refusal(source, columns=None):
+    """What is said of data that cannot be read."""
     with pytest.raises(UsageError) as error:
-        find_rows(str(tmp_path/'a.csv'), chosen)
-    said = str(error.value)
-    assert [piece for piece in pieces if piece not in said] == [], said
-    assert said.startswith(f"argument --data: '{tmp_path}") and said.isprintable() and len(said) < 500
+        find_rows(source, columns)
+    return str(error.value)
 
 
-def test_arrays_of_every_type(tmp_path):
-    for dtype in ('float16', '>f8', 'uint8', 'bool'):
-        rows, _, _ = find_rows(np.array([[0, 1], [1, 1]], dtype))
-        assert rows.dtype == float and rows.tolist() == [[0, 1], [1, 1]]
-    assert find_rows(np.arange(3.))[0].shape == (3, 1)
-    assert type(find_rows(np.ma.ones([2, 2]))[0]) is np.ndarray
-    images = np.random.default_rng(0).integers(0, 255, [5, 3, 6, 7], np.uint8)  # channels first
+# ------------------------------------------------------------------------------------------- tables
+
+@pytest.mark.parametrize('text', [
+    pytest.param('mass,height\n1,2.5\n-3e2,4\n', id='commas'),
+    pytest.param('mass\theight\n1\t2.5\n-3e2\t4\n', id='tabs'),
+    pytest.param('mass;height\n1;2.5\n-3e2;4\n', id='semicolons'),
+    pytest.param('mass|height\n1|2.5\n-3e2|4\n', id='bars'),
+    pytest.param('# mass height\n  1.0   2.5\n -3e2   4.0\n', id='as numpy.savetxt aligns'),
+    pytest.param('mass, height\n 1, 2.5\n-3e2,4\n', id='spaces beside commas'),
+    pytest.param('"mass","height"\n"1","2.5"\n-3e2,4', id='quotes'),
+    pytest.param('\n'*30 + 'mass,height\n1,2.5\n\n-3e2,4', id='empty lines'),
+    pytest.param('\ufeffmass,height\r\n1,2.5\r\n-3e2,4\r\n', id='from Windows'),
+    pytest.param('sep=;\nmass;height\n1;2.5\n-3e2;4\n', id='with a hint for Excel'),
+    pytest.param('sep=,\r\nmass,height\r\n1,2.5\r\n-3e2,4\r\n', id='with a hint and CRLF'),
+    pytest.param('mass,height\n1,2.5,\n-3e2,4,\n', id='rows end in a comma'),
+    pytest.param('mass,height,\n1,2.5,\n-3e2,4,\n', id='all lines end in a comma'),
+    pytest.param('mass;height;\n1;2.5;\n-3e2;4;\n', id='all lines end in a semicolon')])
+def test_a_table_is_read(text, write):
+    rows, names, image = find_rows(write(text))
+    assert names == ['mass', 'height']
+    assert rows.tolist() == [[1, 2.5], [-300, 4]]
+    assert image is None
+
+
+@pytest.mark.parametrize('name, content', [
+    ('table.tsv', b'1\t2\n3\t4\n'),
+    ('TABLE.CSV', b'1,2\n3,4\n'),
+    ('table.csv.gz', gzip.compress(b'1,2\n3,4\n')),
+    ('table.tsv.gz', gzip.compress(b'1\t2\n3\t4\n'))])
+def test_a_table_of_any_ending_is_read(name, content, write):
+    rows = read_rows(write(content, name))
+    assert rows.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize('columns, rows, names', [
+    (['x'], [[1], [3]], ['x']),
+    (['3'], [[2], [4]], ['y']),
+    (['4', 'y'], [[5, 2], [6, 4]], ['x y', 'y'])])
+def test_columns_are_chosen_by_name_or_number(columns, rows, names, write):
+    """The column of texts is not looked at."""
+    path = write('name,x,y,x y\nanna,1,2,5\nbert,3,4,6\n')
+    found, found_names, _ = find_rows(path, columns)
+    assert (found.tolist(), found_names) == (rows, names)
+
+
+@pytest.mark.parametrize('text, columns, said', [
+    pytest.param('', None, 'at least 2 rows', id='empty'),
+    pytest.param('a,b\n1,2\n', None, '1 rows', id='one row'),
+    pytest.param('a,b\n"1\n",2\n\n3,four\n', None, "line 5, column 'b': 'four'", id='a text'),
+    pytest.param('a,b\n1,2\n3,\n', None, "line 3, column 'b': ''", id='an empty cell'),
+    pytest.param('1,NA\n3,4\n', None, "line 1, column '2': 'NA'", id='a missing one at the top'),
+    pytest.param('a;b\n1;inf\n3;4\n', None, "line 2, column 'b': 'inf'", id='infinity'),
+    pytest.param('a,b\n1,2\n3,1e39\n', None, "line 3, column 'b': '1e39'", id='too large'),
+    pytest.param('a;b\n1,5;2\n3;4\n', None, "line 2, column 'a': '1,5'", id='a decimal comma'),
+    pytest.param('a,b\n"1,234",5\n2,3\n', None, "'1,234' is no finite", id='thousands'),
+    pytest.param('a,b\n1;5,2\n2;5,3\n', None, "'1;5'", id='two separators'),
+    pytest.param('a:b\n1:2\n3:4\n', None, "'1:2'", id='colons'),
+    pytest.param('a,b\n1,2\n3\n', None, 'line 3 has 1 cells, the first has 2', id='short'),
+    pytest.param('a\n1,2\n3,4\n', None, 'line 2 has 2 cells, the first has 1', id='long'),
+    pytest.param('x,y,x\n1,2,3\n', ['x'], "several columns 'x'", id='two of a name'),
+    pytest.param('x,y\n1,2\n3,4\n', ['z'], "no column 'z'", id='none of a name'),
+    pytest.param('x,y\n1,2\n3,4\n', ['3'], 'numbers from 1 to 2', id='none of a number'),
+    pytest.param('x,y\n1,2\n3,4\n', ['x', '1'], 'a column twice', id='twice'),
+    pytest.param('größe\n1\n2\n'.encode('latin-1'), None, 'save it as UTF-8', id='Latin-1')])
+def test_it_is_said_what_is_wrong_with_a_table(text, columns, said, write):
+    path = write(text)
+    line = refusal(path, columns)
+    assert line.startswith(f'argument --data: {path!r} ')
+    assert said in line
+
+
+@pytest.mark.parametrize('advice', [
+    'a point', '1,234.5 is 1234.5', 'semicolon', 'spaces', 'single precision', '--columns'])
+def test_it_is_said_how_a_number_is_written(advice, write):
+    assert advice in refusal(write('a;b\n1,5;2,5\n3,5;4,5\n'))
+
+
+def test_what_is_said_of_odd_names_is_a_line_of_bearable_length(write):
+    names = f'"two\nlines","\x1b[31m",{"long"*500}'
+    line = refusal(write(f'{names}\n1,2,3\n4,5,6\n'), ['z'])
+    assert line.isprintable()
+    assert len(line) < 500
+
+
+# ------------------------------------------------------------------------------------------ headers
+
+@pytest.mark.parametrize('text, names', [
+    pytest.param('body mass\n1\n2\n', ['body mass'], id='a text'),
+    pytest.param('2019,x\n1,2.5\n3,4\n', ['2019', 'x'], id='a text beside a number'),
+    pytest.param(',0,1,2\n0,1.5,2,3\n1,4,5,6\n', ['', '0', '1', '2'], id='nothing over an index')])
+def test_the_first_line_holds_names(text, names, write, capsys):
+    rows, found, _ = find_rows(write(text))
+    assert (found, len(rows)) == (names, 2)
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('text, columns', [
+    ('country,2019,2020\nDE,1.1,2.2\nFR,2,3\n', ['2019', '2020']),
+    ('id,2001,2002\na7,1.1,2.2\nb2,2,3\n', ['2001', '2002'])])
+def test_years_beside_a_text_are_names(text, columns, write):
+    rows, names, _ = find_rows(write(text), columns)
+    assert names == columns
+    assert rows.tolist() == [[1.1, 2.2], [2, 3]]
+
+
+@pytest.mark.parametrize('text', [
+    pytest.param('3,7\n5,3\n2,8\n', id='numbers'),
+    pytest.param('1990,1995\n1991,1999\n2000,2001\n', id='years over years'),
+    pytest.param('0\n5\n2\n', id='a single number'),
+    pytest.param('0,2,1\n5,3,9\n2,8,9\n', id='numbers that do not count up')])
+def test_the_first_line_is_a_row(text, write, capsys):
+    rows, names, _ = find_rows(write(text))
+    assert (names, len(rows)) == (None, 3)
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('text', [
+    pytest.param('0,1,2\n1.5,2.5,3.5\n4,5,6.5\n', id='counts from 0'),
+    pytest.param('1;2\n0.5;0.7\n3;4\n', id='counts from 1'),
+    pytest.param('0,1\n5,3\n2,8\n', id='counts from 0, whole numbers below'),
+    pytest.param('2019,2020\n1,2.5\n3,4\n', id='years over other values')])
+def test_a_first_line_that_could_hold_names_is_a_row_with_a_note(text, write, capsys):
+    rows, names, _ = find_rows(write(text))
+    assert (names, len(rows)) == (None, 3)
+    first_line = ', '.join(re.split('[,;]', text.split()[0]))
+    said = capsys.readouterr().out
+    assert f'the first line, {first_line}, is taken for a row' in said
+
+
+def test_a_first_line_of_texts_over_texts_holds_names_with_a_note(write, capsys):
+    _, names, _ = find_rows(write('anna,1\nbert,2\ncarl,3\n'), ['2'])
+    assert names == ['1']
+    assert 'the first line, anna, 1, is taken for names' in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------- arrays
+
+@pytest.mark.parametrize('dtype', ['float16', '>f8', 'uint8', 'bool', 'object'])
+def test_an_array_of_any_type_becomes_rows_of_floats(dtype):
+    rows = read_rows(np.array([[0, 1], [1, 1]], dtype))
+    assert rows.dtype == float
+    assert rows.tolist() == [[0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize('values', [
+    pytest.param(np.array([1.5, 2]), id='a vector'),
+    pytest.param([(1.5,), (2,)], id='a list of tuples'),
+    pytest.param(np.matrix([[1.5], [2]]), id='a matrix'),
+    pytest.param(np.ma.array([1.5, 2]), id='a masked array without masked values')])
+def test_what_numpy_makes_an_array_of_becomes_rows(values):
+    rows = read_rows(values)
+    assert type(rows) is np.ndarray
+    assert rows.tolist() == [[1.5], [2]]
+
+
+def test_subnormal_values_become_0():
+    """For some processors take their differences for 0, others not."""
+    rows = read_rows([1e-310, 5e-324, -1e-310, 1e-280])
+    assert rows.ravel().tolist() == [0, 0, 0, 1e-280]
+
+
+def test_the_users_array_is_not_changed():
+    values = np.array([[1e-310, 1], [2, 3]])
+    find_rows(values)
+    assert values[0, 0] == 1e-310
+
+
+MASKED = np.ma.masked_equal([0, 1, 2], 0)
+RECORDS = np.zeros(3, dtype='f8, f8')
+
+
+@pytest.mark.parametrize('values, said', [
+    pytest.param(MASKED, 'masked values', id='masked'),
+    pytest.param([[1], [2, 3]], 'is not a table of numbers', id='ragged'),
+    pytest.param(['a', 'b', 'c'], 'numbers are allowed', id='texts'),
+    pytest.param(RECORDS, 'numbers are allowed', id='records'),
+    pytest.param([1, math.nan, 2], 'not finite', id='not a number'),
+    pytest.param(np.ones([3, 0]), '0 columns', id='no columns')])
+def test_it_is_said_what_is_wrong_with_an_array(values, said):
+    line = refusal(values)
+    assert line.startswith('argument --data: the array ')
+    assert said in line
+
+
+def test_an_npz_of_many_arrays_is_refused_in_a_line_of_bearable_length(tmp_path):
+    path = str(tmp_path/'several.npz')
+    names = [f'array_{k}' for k in range(500)]
+    np.savez(path, **dict.fromkeys(names, np.ones([2, 2])))
+    line = refusal(path)
+    assert 'x_train' in line
+    assert len(line) < 500
+
+
+# ------------------------------------------------------------------------------------------- images
+
+@pytest.mark.parametrize('shape, image', [
+    pytest.param([5, 6, 7], (6, 7), id='grey'),
+    pytest.param([5, 6, 7, 1], (6, 7), id='grey, one channel'),
+    pytest.param([5, 6, 7, 3], (6, 7, 3), id='colours'),
+    pytest.param([5, 3, 2], None, id='too small for images')])
+def test_arrays_of_images_are_found_by_their_shape(shape, image, rng):
+    images = rng.integers(0, 255, shape, np.uint8)
+    rows, _, found_image = find_rows(images)
+    assert found_image == image
+    assert_array_equal(rows, images.reshape(5, -1))
+
+
+def test_channels_may_come_first(rng):
+    images = rng.integers(0, 255, [5, 3, 6, 7], np.uint8)
     rows, _, image = find_rows(images)
-    assert image == (6, 7, 3) and np.array_equal(rows[2].reshape(image), np.moveaxis(images[2], 0, 2))
-    tiny = np.array([[1e-310, 1], [5e-324, -1e-300], [-1e-310, 1e-280]])  # processors compute with such numbers or not
-    assert find_rows(tiny)[0].tolist() == [[0, 1], [0, 0], [0, 1e-280]] and tiny[0, 0] == 1e-310
-    np.savez(tmp_path/'a.npz', **{f'array_{k}': np.ones([2, 2]) for k in range(500)})
-    for source, chosen, piece in ((np.ma.masked_equal([[0., 1], [1, 1]], 0), None, 'masked values'),
-                                  (images, ['1'], 'leave --columns out'), (str(tmp_path/'a.npz'), None, 'x_train'),
-                                  (np.zeros(3, [(f'f{k}', 'f8') for k in range(500)]), None, 'values of type')):
-        with pytest.raises(UsageError, match=piece) as error:
-            find_rows(source, chosen)
-        assert len(str(error.value)) < 500
+    assert image == (6, 7, 3)
+    for row, channels in zip(rows, images):
+        assert_array_equal(row.reshape(6, 7, 3), np.stack(channels, axis=2))
 
 
-@pytest.mark.parametrize('n, kept', [(200, 40), (40, 20), (39, None)])
-def test_a_fifth_of_the_rows_is_kept_back(n, kept):
-    """At least 20, none of fewer than 40 rows; never drawn for training; the seed says which."""
-    rows = np.arange(2.*n).reshape(n, 2)**1.5
-    data, again, other = (make_data(parse(['--normalize', 'quantile', '--seed', seed]), rows) for seed in '001')
-    drawn = {tuple(row) for row in data.sample(20*n, np.random.default_rng(0))}
-    back = set() if kept is None else {tuple(row) for row in data.kept}
-    assert drawn.isdisjoint(back) and drawn | back == {tuple(row) for row in rows}
-    assert len(back) == (kept or 0)
-    if kept:
-        assert np.array_equal(data.kept, again.kept) and not np.array_equal(data.kept, other.kept)
+def test_images_have_no_columns_to_choose_from(rng):
+    images = rng.integers(0, 255, [5, 6, 7], np.uint8)
+    assert 'leave --columns out' in refusal(images, ['1'])
 
 
-def test_few_rows_are_not_judged(tmp_path, capsys):
-    results = train(data=np.random.default_rng(0).normal(size=[30, 2]), output=str(tmp_path), **TINY)
-    assert 'too few to have any kept back' in capsys.readouterr().out and results['delivered_iteration'] == 4
-    assert results['final']['energy_distance'] is results['verdict'] is None
+# ------------------------------------------------------------------------------------ rows held out
+
+def settings(**flags):
+    return program.Settings({**program.DEFAULTS, **flags})
 
 
-@pytest.fixture(scope='module')
-def table():
-    """90 rows: two columns that go together; whole numbers, 0 and 1, milliseconds, a constant, the largest whole
-    doubles, few values far apart; a narrow column far from 0."""
-    rng = np.random.default_rng(1)
-    x = rng.lognormal(size=90)
-    return np.stack([x, x + 0.1*rng.normal(size=90), rng.integers(0, 60, 90), rng.random(90) < 0.3,
-                     1.7e12 + rng.integers(0, 3000, 90), np.full(90, 7.), 2.**53 - rng.integers(0, 60, 90),
-                     rng.choice([1e-280, 1e38, 7], 90), 1e9 + rng.random(90)], axis=1)
+def as_set(rows):
+    return set(map(tuple, rows))
 
 
-def test_samples_are_in_the_datas_own_units(table, tmp_path):
-    results = train(data=table, output=str(tmp_path), keep='best', **TINY)
-    samples = results['samples']
-    written = np.loadtxt(tmp_path/'generated_samples.csv', delimiter=',', skiprows=1)
-    np.testing.assert_allclose(written, samples, rtol=1e-8)
-    assert (samples >= table.min(axis=0)).all() and (samples <= table.max(axis=0)).all()
-    assert all(np.isin(written[:, k], table[:, k]).all() for k in range(2, 8))
-    assert len(np.unique(written[:, 4])) > 20   # milliseconds within three seconds, apart on disk too
-    assert len(np.unique(samples[:, 0])) > 500  # between the rows
-    assert np.array_equal(written[:, 8], samples[:, 8])
-    assert {'floor', 'shuffled'} <= results['final'].keys() and results['verdict']
-    assert_saved_model(tmp_path, results['settings'], samples)
+@pytest.mark.parametrize('n, held_out', [
+    pytest.param(200, 40, id='a fifth'),
+    pytest.param(40, 20, id='at least 20')])
+def test_rows_held_out_are_never_drawn(n, held_out, rng):
+    rows = np.arange(2.*n).reshape(n, 2)
+    data = program.make_data(settings(), rows)
+    drawn = as_set(data.sample(20*n, rng))
+    assert len(data.held_out) == held_out
+    assert drawn == as_set(rows) - as_set(data.held_out)
 
 
-def test_keep_best_delivers_the_nearest_snapshot(table, tmp_path):
-    flags = dict(TINY, data=table, iterations=41, learning_rate=0.1, seed=1)
-    best = train(output=str(tmp_path/'best'), keep='best', **flags)
-    distances = dict(zip(*(measured(tmp_path/'best')[name] for name in ('Iteration', 'Energy Distance'))))
-    nearest = min(distances, key=distances.get)
-    assert best['delivered_iteration'] == nearest != 40
-    short = train(output=str(tmp_path/'short'), keep='last', **dict(flags, iterations=int(nearest) + 1))
-    assert np.array_equal(best['samples'], short['samples'])
+def test_of_fewer_than_40_rows_none_are_held_out(rng):
+    rows = np.arange(2.*39).reshape(39, 2)
+    data = program.make_data(settings(), rows)
+    assert data.held_out is None
+    assert as_set(data.sample(20*39, rng)) == as_set(rows)
 
 
-def test_keep_best_survives_an_interrupt(table, tmp_path, monkeypatch):
-    np.save(tmp_path/'table.npy', table)
-    words = ['--data', tmp_path/'table.npy', '--iterations', 13, '--snapshot-every', 2, '--learning-rate', 0.05,
-             '--step-by-step', '--hidden', 4, '--print-every', 1, '--pictures', 'none', '--output']
-    assert command(*words, tmp_path/'whole') == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(program, 'CHECKPOINT_EVERY', 0)
-        at_iteration(patch, 11, interrupt)
-        assert command(*words, tmp_path/'broken') == 130
-    (tmp_path/'table.npy').rename(tmp_path/'moved.npy')
-    assert command('--resume', '--data', tmp_path/'moved.npy', '--output', tmp_path/'broken') == 0
-    assert all((tmp_path/'whole'/name).read_bytes() == (tmp_path/'broken'/name).read_bytes() for name in SAME)
-    assert_events(tmp_path/'broken', files=2)
+def test_the_seed_says_which_rows_are_held_out():
+    rows = np.arange(400.).reshape(200, 2)
+    first = program.make_data(settings(seed=0), rows).held_out
+    again = program.make_data(settings(seed=0), rows).held_out
+    other = program.make_data(settings(seed=1), rows).held_out
+    assert_array_equal(first, again)
+    assert as_set(first) != as_set(other)
 
 
-@pytest.mark.parametrize('own, words', [(True, ['--normalize', 'quantile']), (False, ['--normalize'])])
-def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, words, table):
-    settings = dict(parse(words), batch_size=700, noise_dim=3)
-    data = make_data(settings, table if own else None)
+# -------------------------------------------------------------------------------------------- draws
 
-    def drawn(*lengths):
-        run = SimpleNamespace(settings=settings, data=data, streams=make_streams(0), pace=1e-9,
-                              dim=len(data.names), noise_dim=3)
-        for run.length, iteration in zip(lengths, np.cumsum([1, *lengths])):
-            yield program.Run.draw(run, iteration)
-    (X, Z, end), = drawn(7)
-    *parts, ends = zip(*drawn(1, 4, 2))
-    assert X.shape == (7, 700, len(data.names)) and ends[-1] == end != ends[0]
-    assert all(np.array_equal(whole, np.concatenate(part)) for whole, part in zip((X, Z), parts))
+class PiecewiseRun:
+    """What `Run.draw` needs of a run whose calls have these lengths."""
+    batch_size, noise_dim = 700, 3
+
+    def __init__(self, data, lengths):
+        self.data = data
+        self.settings = settings(batch_size=self.batch_size, noise_dim=self.noise_dim)
+        self.streams = program.make_streams(0)
+        self.networks = SimpleNamespace(dim=len(data.names))
+        self.lengths = iter(lengths)
+
+    def block_length(self, iteration):
+        return next(self.lengths)
 
 
-def back(transform, scores):
-    """What `from_networks` makes of scores [n, dim]."""
+def draws(data, *lengths):
+    """Batches X and Z of calls of these lengths, joined, and the streams' states after the last."""
+    run = PiecewiseRun(data, lengths)
+    calls = [program.Run.draw(run, 0) for _ in lengths]
+    X, Z, states = zip(*calls)
+    return np.concatenate(X), np.concatenate(Z), states[-1]
+
+
+@pytest.mark.parametrize('own', [False, True], ids=['built-in data', 'own data'])
+def test_batches_are_the_same_however_many_are_drawn_at_a_time(own, rng):
+    rows = rng.normal(size=[90, 3]) if own else None
+    data = program.make_data(settings(normalize='quantile' if own else 'standard'), rows)
+    X, Z, states = draws(data, 7)
+    X_parts, Z_parts, states_parts = draws(data, 1, 4, 2)
+    assert_array_equal(X_parts, X)
+    assert_array_equal(Z_parts, Z)
+    assert states_parts == states
+
+
+# ------------------------------------------------------------------------------------ normal scores
+
+def from_networks(transform, scores):
+    """Scores [n, dim] in the data's units."""
     with tf.Graph().as_default(), tf.Session() as sess:
         return sess.run(transform.from_networks(tf.constant(scores, tf.float32)))
 
 
-@pytest.mark.parametrize('n, dim', [(20, 3), (300, 40), (5000, 2)])
-def test_there_and_back(n, dim):
-    """All that single precision loses is far below what tells values apart; heavy tails come back too."""
-    rows = np.random.default_rng(0).standard_t(2, [n, dim])*1e6 + 1e9
-    transform, order = Quantile(rows), np.argsort(rows, axis=0)
+def heavy_tailed(n, dim):
+    """Rows with heavy tails, far from 0."""
+    return 1e6*np.random.default_rng(0).standard_t(2, [n, dim]) + 1e9
+
+
+@pytest.fixture(scope='session', params=[(20, 3), (300, 40), (5000, 2)], ids=str)
+def heavy_tails(request):
+    """Such rows and their transform."""
+    rows = heavy_tailed(*request.param)
+    return rows, Quantile(rows)
+
+
+def test_scores_are_in_the_order_of_the_values(heavy_tails):
+    rows, transform = heavy_tails
+    order = np.argsort(rows, axis=0)
+    ordered = np.take_along_axis(transform.to_networks(rows), order, axis=0)
+    assert (np.diff(ordered, axis=0) >= 0).all()
+
+
+def test_rows_come_back_from_their_scores(heavy_tails):
+    """Single precision loses far less than what tells values apart, a little more in the tails."""
+    rows, transform = heavy_tails
     scores = transform.to_networks(rows)
-    again = back(transform, scores)
-    assert (np.diff(np.take_along_axis(scores, order, axis=0), axis=0) >= 0).all()
-    np.testing.assert_allclose(again, rows, rtol=0, atol=2e-3*np.ptp(rows))
-    assert np.quantile(np.abs(again - rows)[np.abs(scores) < 2], 0.99) < 1e-3*rows.std()
-    if n == 5000:  # more rows than knots
-        samples = back(transform, normal_inputs(transform, rows)(200_000, np.random.default_rng(1)))
-        np.testing.assert_allclose(samples.std(axis=0), rows.std(axis=0), rtol=0.1)
+    off = np.abs(from_networks(transform, scores) - rows)
+    inside = np.abs(scores) < 2
+    assert off.max() < 2e-3*np.ptp(rows)
+    assert np.quantile(off[inside], 0.99) < 1e-3*rows.std()
 
 
-def test_scores_are_normal_whatever_the_column():
-    """Also a column of 0 and 1, whose equal values share their step, and a constant one."""
-    rng = np.random.default_rng(0)
-    rows = np.stack([rng.lognormal(size=400), rng.random(400) < 0.2, np.full(400, 3.), rng.integers(0, 9, 400)], axis=1)
-    drawn, levels = normal_inputs(Quantile(rows), rows)(20_000, rng), np.linspace(-2, 2, 9)
-    for column in drawn.T:
-        shares = np.array([np.mean(column < level) for level in levels])
-        assert np.abs(shares - [(1 + math.erf(x/2**0.5))/2 for x in levels]).max() < 0.03
+def test_draws_have_the_deviations_of_heavy_tails(rng):
+    rows = heavy_tailed(5000, 2)
+    drawn = normal_inputs(rows)(200_000, rng)
+    samples = from_networks(Quantile(rows), drawn)
+    assert_allclose(samples.std(axis=0), rows.std(axis=0), rtol=0.1)
 
 
-def test_steps_and_lines_between_values():
-    rows = np.stack([np.arange(100.), np.repeat([0., 1.], 50), np.random.default_rng(0).normal(size=100)], axis=1)
-    transform = Quantile(rows)
-    assert transform.steps.tolist() == [True, True, False]
-    scores = np.random.default_rng(1).normal(size=[4000, 3])*3
-    samples = back(transform, scores)
-    assert np.isin(samples[:, 0], rows[:, 0]).all() and np.isin(samples[:, 1], [0, 1]).all()
-    assert abs(samples[:, 1].mean() - 0.5) < 0.03
-    assert (samples >= rows.min(axis=0)).all() and (samples <= rows.max(axis=0)).all()
-    assert np.mean(np.isin(samples[:, 2], rows[:, 2])) < 0.6  # only beyond the ends
+COLUMNS = {
+    'skewed': lambda rng: rng.lognormal(size=400),
+    '0 and 1': lambda rng: rng.random(400) < 0.2,
+    'constant': lambda rng: np.full(400, 3.),
+    'whole numbers': lambda rng: rng.integers(0, 9, 400),
+}
 
 
-def test_smoothing_moves_rows_about_as_far_as_their_neighbours_lie():
-    """Many rows hardly; means, deviations and correlations stay."""
-    for n, least, most in (60, 0.5, 1.5), (5000, 0.1, 0.5):
-        rng = np.random.default_rng(0)
-        rows = rng.normal(size=[n, 8]) @ rng.normal(size=[8, 8])
-        scores, drawn = Quantile(rows).to_networks(rows), normal_inputs(Quantile(rows), rows)(40_000, rng)
-        assert np.abs(np.corrcoef(drawn.T) - np.corrcoef(scores.T)).max() < 0.05
-        assert np.abs(drawn.mean(axis=0)).max() < 0.03 and np.ptp(drawn.std(axis=0)/scores.std(axis=0)) < 0.06
-        apart, moved = (np.sort(np.linalg.norm(some[:, None] - scores, axis=2)) for some in (scores[:50], drawn[:50]))
-        assert least < np.median(moved[:, 0])/np.median(apart[:, 1]) < most
+@pytest.mark.parametrize('column', COLUMNS.values(), ids=COLUMNS)
+def test_the_networks_see_any_column_as_a_standard_normal(column, rng):
+    """Equal values share their step."""
+    rows = np.stack([column(rng), rng.normal(size=400)], axis=1)
+    scores, _ = normal_inputs(rows)(20_000, rng).T
+    for level in np.linspace(-2, 2, 9):
+        expected = (1 + math.erf(level/math.sqrt(2)))/2
+        assert np.mean(scores < level) == pytest.approx(expected, abs=0.03)
 
 
-def test_images(tmp_path, monkeypatch):
-    shape = 8, 8, 3
-    monkeypatch.setattr(program, 'FINAL_ROWS', 500)  # numbers of many images are slow to write
-    rng = np.random.default_rng(0)
-    blends = rng.random([300, 3]) @ rng.random([3, math.prod(shape)])  # of three pictures
-    images = np.round(255*blends/blends.max()).astype(np.uint8).reshape(-1, *shape)
-    images[0].flat[:2] = 0, 255
-    np.savez(tmp_path/'images.npz', x_train=images, y_train=np.arange(300), x_test=images[:3])
-    results = train(data=str(tmp_path/'images.npz'), output=str(tmp_path/'out'), **TINY)
-    assert results['samples'].shape == (500, np.prod(shape))
-    assert_saved_model(tmp_path/'out', results['settings'], results['samples'])
-    data = make_data(results['settings'], *find_rows(str(tmp_path/'images.npz')))
-    scaled = data.transform.to_networks(data.rows)
-    assert scaled.min() == -1 and scaled.max() == 1
+STEPS = np.repeat([0., 1.], 50)
+WHOLE = np.arange(100.)
+CONTINUOUS = np.random.default_rng(0).normal(size=100)
 
 
-def test_values_near_the_limits_of_single_precision(tmp_path, capfd):
-    """No warning of a library reaches the console; measures of samples far off are finite."""
-    rows = np.random.default_rng(0).normal(size=[50, 2])
-    train(data=rows*[1e30, 1e-6], output=str(tmp_path/'a'), **TINY)
-    final = train(data=rows*1e-30, normalize=False, output=str(tmp_path/'b'), **TINY)['final']
-    assert capfd.readouterr().err == '' and 1e9 < final['energy_distance'] < math.inf
+def samples_of(column, rng):
+    """Where the networks' samples, some of them far out, come to lie in a column."""
+    transform = Quantile(column[:, None])
+    return from_networks(transform, 3*rng.normal(size=[4000, 1]))
+
+
+@pytest.mark.parametrize('column', [STEPS, WHOLE], ids=['two values', 'whole numbers'])
+def test_a_column_of_steps_comes_back_as_its_values(column, rng):
+    assert set(np.unique(samples_of(column, rng))) <= set(column)
+
+
+def test_steps_come_back_as_often_as_they_were(rng):
+    assert samples_of(STEPS, rng).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_continuous_column_comes_back_between_its_values(rng):
+    samples = samples_of(CONTINUOUS, rng)
+    assert samples.min() == CONTINUOUS.min()  # and so is all beyond
+    assert samples.max() == CONTINUOUS.max()
+    rows_within = np.sort(CONTINUOUS)[1:-1]
+    assert np.mean(np.isin(samples, rows_within)) < 0.05
+
+
+def correlated(n, rng):
+    rows = rng.normal(size=[n, 8]) @ rng.normal(size=[8, 8])
+    return rows, Quantile(rows).to_networks(rows)
+
+
+def nearest(some, scores):
+    """The distances of some points to all scores, the least first."""
+    distances = np.linalg.norm(some[:, None] - scores, axis=2)
+    return np.sort(distances, axis=1)
+
+
+@pytest.mark.parametrize('n, least, most', [
+    pytest.param(60, 0.5, 1.5, id='few rows'),
+    pytest.param(5000, 0.1, 0.5, id='many rows, hardly')])
+def test_smoothing_moves_rows_about_as_far_as_their_neighbours_lie(n, least, most, rng):
+    rows, scores = correlated(n, rng)
+    drawn = normal_inputs(rows)(50, rng)
+    moved = np.median(nearest(drawn, scores)[:, 0])
+    to_neighbour = np.median(nearest(scores[:50], scores)[:, 1])  # the nearest is the row itself
+    assert least < moved/to_neighbour < most
+
+
+@pytest.mark.parametrize('n', [60, 5000])
+def test_smoothing_keeps_means_deviations_and_correlations(n, rng):
+    rows, scores = correlated(n, rng)
+    drawn = normal_inputs(rows)(40_000, rng)
+    assert_allclose(drawn.mean(axis=0), 0, atol=0.03)
+    assert_allclose(drawn.std(axis=0), scores.std(axis=0), rtol=0.04)
+    assert_allclose(np.corrcoef(drawn.T), np.corrcoef(scores.T), atol=0.05)
+
+
+# --------------------------------------------------------------------------------- runs on own data
+
+TABLE_COLUMNS = {  # of 90 rows
+    'skewed': lambda rng: rng.lognormal(size=90),
+    'narrow, far from 0': lambda rng: 1e9 + rng.random(90),
+    'whole numbers': lambda rng: rng.integers(0, 60, 90),
+    '0 and 1': lambda rng: rng.random(90) < 0.3,
+    'milliseconds': lambda rng: 1.7e12 + rng.integers(0, 3000, 90),
+    'constant': lambda rng: np.full(90, 7.),
+    'the largest whole doubles': lambda rng: 2.**53 - rng.integers(0, 60, 90),
+    'few values far apart': lambda rng: rng.choice([1e-280, 1e38, 7], 90),
+}
+STEPPED = list(TABLE_COLUMNS)[2:]
+SMOOTH = list(TABLE_COLUMNS)[:2]
+
+
+@pytest.fixture(scope='session')
+def table():
+    """90 rows, the columns of which are hard to write and to learn."""
+    rng = np.random.default_rng(1)
+    return np.stack([column(rng) for column in TABLE_COLUMNS.values()], axis=1)
+
+
+@pytest.fixture(scope='session')
+def trained(table, tmp_path_factory):
+    """A short run on the table: its folder, what `train` returned, and the CSV it wrote."""
+    folder = tmp_path_factory.mktemp('data')/'trained'
+    results = train(data=table, output=str(folder), keep='best', **TINY)
+    written = np.loadtxt(folder/'generated_samples.csv', delimiter=',', skiprows=1)
+    return SimpleNamespace(folder=folder, written=written, **results)
+
+
+@pytest.fixture
+def column(name, table, trained):
+    """A column's values in the table, in what `train` returned, and in the CSV."""
+    k = list(TABLE_COLUMNS).index(name)
+    return SimpleNamespace(
+        rows=table[:, k], samples=trained.samples[:, k], written=trained.written[:, k])
+
+
+@pytest.mark.parametrize('name', TABLE_COLUMNS)
+def test_samples_lie_within_the_columns_range(name, column):
+    assert column.samples.min() >= column.rows.min()
+    assert column.samples.max() <= column.rows.max()
+
+
+@pytest.mark.parametrize('name', STEPPED)
+def test_whole_numbers_and_few_values_come_back_as_they_were(name, column):
+    assert set(column.written) <= set(column.rows)
+
+
+@pytest.mark.parametrize('name', SMOOTH)
+def test_other_numbers_come_back_between_the_rows(name, column):
+    assert len(np.unique(column.written)) > 500
+
+
+def test_the_csv_holds_the_samples_that_train_returns(trained):
+    assert_allclose(trained.written, trained.samples, rtol=1e-8)
+
+
+def test_the_saved_model_makes_the_samples_of_their_noise(trained):
+    """Read back by TensorFlow 2; but for a value in a thousand, which may fall on another step."""
+    import tensorflow as tf2
+    stream = program.make_streams(0)['final']
+    Z = program.sample_Z(program.FINAL_ROWS, trained.settings['noise_dim'], stream)
+    model = tf2.saved_model.load(str(trained.folder/'saved_model'))
+    generate = model.signatures['serving_default']
+    made = generate(Z=tf2.constant(Z, tf.float32))['samples'].numpy()
+    off = np.abs(made - trained.samples)
+    assert np.mean(off > 1e-5*made.std(axis=0)) < 0.001
+
+
+def test_a_table_is_judged_by_rows_held_out(trained):
+    assert {'floor', 'shuffled'} <= trained.final.keys()
+    assert trained.verdict
+
+
+def test_few_rows_are_not_judged(tmp_path, rng):
+    results = train(data=rng.normal(size=[30, 2]), output=str(tmp_path), **TINY)
+    assert results['final']['energy_distance'] is None
+
+
+@pytest.fixture(scope='session')
+def wild(table, tmp_path_factory):
+    """A run on the table that gets worse again, with the flags for others like it."""
+    flags = dict(TINY, data=table, iterations=41, learning_rate=0.1, seed=1)
+    folder = tmp_path_factory.mktemp('data')/'wild'
+    results = train(output=str(folder), keep='best', **flags)
+    return SimpleNamespace(folder=folder, flags=flags, **results)
+
+
+def test_keep_best_finds_the_snapshot_nearest_to_real_rows(wild):
+    header, rows = program.read_file(wild.folder/'metrics.csv')
+    distances = rows[:, header.index('Energy Distance')]
+    nearest = rows[distances.argmin(), header.index('Iteration')]
+    assert nearest < 40  # else the last would do
+    assert wild.delivered_iteration == nearest
+
+
+def test_keep_best_delivers_the_generator_of_that_snapshot(wild, tmp_path):
+    flags = dict(wild.flags, iterations=wild.delivered_iteration + 1)
+    short = train(output=str(tmp_path), keep='last', **flags)
+    assert_array_equal(wild.samples, short['samples'])
+
+
+def interrupt_after_saving(monkeypatch, iteration):
+    """Has a run save often, by a clock that ticks when read, and stop after this iteration."""
+    save = program.Run.save
+
+    def save_and_stop(run):
+        save(run)
+        if run.iteration > iteration:
+            raise KeyboardInterrupt
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__, time=time.time)
+    monkeypatch.setattr(program, 'time', clock)
+    monkeypatch.setattr(program.Run, 'save', save_and_stop)
+
+
+def test_keep_best_survives_an_interrupt(wild, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after_saving(patch, wild.delivered_iteration)
+        with pytest.raises(KeyboardInterrupt):
+            train(output=str(tmp_path), keep='best', **wild.flags)
+    resumed = train(resume=True, data=wild.flags['data'], output=str(tmp_path))
+    assert resumed['delivered_iteration'] == wild.delivered_iteration
+    assert_array_equal(resumed['samples'], wild.samples)
+
+
+# --------------------------------------------------------------------------------- images, extremes
+
+@pytest.fixture
+def blends(rng):
+    """300 pictures of bytes, each a blend of the same three."""
+    values = rng.random([300, 3]) @ rng.random([3, 8*8*3])
+    values[0, :2] = 0, values.max()
+    scaled = np.round(255*values/values.max())
+    return scaled.astype(np.uint8).reshape(300, 8, 8, 3)
+
+
+def test_networks_see_images_between_minus_1_and_1(blends):
+    rows, _, image = find_rows(blends)
+    data = program.make_data(settings(normalize='standard'), rows, None, image)
+    scaled = data.transform.to_networks(rows)
+    assert (scaled.min(), scaled.max()) == (-1, 1)
+
+
+def test_images_from_an_npz_are_learned(blends, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, 'FINAL_ROWS', 500)  # many images take long to write
+    path = str(tmp_path/'images.npz')
+    np.savez(path, x_train=blends, y_train=np.arange(300), x_test=blends[:3])
+    results = train(data=path, output=str(tmp_path/'out'), **TINY)
+    assert results['samples'].shape == (500, 8*8*3)
+
+
+@pytest.mark.parametrize('unit, flags', [
+    pytest.param([1e30, 1e-6], {}, id='large and small'),
+    pytest.param([1e-30, 1e-30], dict(normalize=False), id='tiny, not normalised')])
+def test_near_the_limits_of_single_precision_measures_are_finite(unit, flags, rng, tmp_path, capfd):
+    """And no warning of a library reaches the console."""
+    rows = rng.normal(size=[50, 2])*unit
+    final = train(data=rows, output=str(tmp_path), **flags, **TINY)['final']
+    assert math.isfinite(final['energy_distance'])
+    assert capfd.readouterr().err == ''

@@ -1,40 +1,99 @@
-"""A smoke test: one short run of the command, its pictures, its numbers and its page. Needs pytest alone."""
+"""One short run of the command: its lines, pictures, numbers and page. Needs pytest alone."""
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 
 SCRIPT = Path(__file__).resolve().parents[1]/'gan_quadratic.py'
-LINE = re.compile(r'Iterations: \d+\t Discriminator loss: \d+\.\d{4}\t Generator loss: \d+\.\d{4}')
-ONCE = {'training_data.png', 'training_loss.png', 'metrics.png', 'iterations.gif', 'feature_transform.gif',
-        'feature_transform_centroid.gif'}
-EACH = 'iterations/iteration_%06d', 'features/feature_transform_%06d', 'features/feature_transform_centroid_%06d'
+WORDS = ['--iterations', '301', '--snapshot-every', '100', '--print-every', '100']
+ITERATIONS = 0, 100, 200, 300  # with a snapshot, and a line
+LINE = r'Iterations: \d+\t Discriminator loss: \d+\.\d{4}\t Generator loss: \d+\.\d{4}'
+ON_THE_PAGE = ['training_data.png', 'training_loss.png', 'metrics.png']
+ANIMATIONS = ['iterations.gif', 'feature_transform.gif', 'feature_transform_centroid.gif']
+FRAMES = [
+    'iterations/iteration_%06d.png', 'features/feature_transform_%06d.png',
+    'features/feature_transform_centroid_%06d.png']
+PICTURES = [*ON_THE_PAGE, *ANIMATIONS, *(name % i for name in FRAMES for i in ITERATIONS)]
 
 
-def test_a_short_run_of_the_command(tmp_path):
-    """From another folder, into one whose name has spaces and letters beyond ASCII."""
-    arguments = '--iterations 301 --snapshot-every 100 --print-every 100 --output'.split()
-    done = subprocess.run([sys.executable, SCRIPT, *arguments, 'größe 2 π'], cwd=tmp_path, capture_output=True,
-                          stdin=subprocess.DEVNULL, encoding='utf-8')
-    assert (done.returncode, done.stderr) == (0, '')
-    assert sum(bool(LINE.fullmatch(line)) for line in done.stdout.splitlines()) == 4
-    assert not re.search(r'[\r\b]|ETA', done.stdout)  # no progress bar into a pipe
-    folder = tmp_path/'größe 2 π'
-    names = {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
-    pictures = ONCE | {f'{name % i}.png' for name in EACH for i in range(0, 301, 100)}
-    assert {name for name in names if name.endswith(('png', 'gif'))} == pictures
-    for name in pictures:
-        with Image.open(folder/name) as image:
-            assert np.asarray(image.convert('L')).std() > 5 and min(image.size) > 300, name  # not blank
-            assert name != 'iterations.gif' or (image.n_frames, image.info['duration']) == (4, 500)
-    page = (folder/'index.html').read_text(encoding='utf-8')
-    assert all(name in page for name in ONCE if name.endswith('png')) and not [n for n in names if n.endswith('.tmp')]
-    for name, shape in ('loss_logs', (31, 3)), ('metrics', (4, 15)), ('generated_samples', (10_000, 2)):
-        rows = np.loadtxt(folder/f'{name}.csv', delimiter=',', skiprows=1)
-        assert rows.shape == shape and np.isfinite(rows).all()
-    claims = json.loads((folder/'summary.json').read_text())['claims'].values()
-    assert sum(claim['claim'] in done.stdout for claim in claims) == 5
+@pytest.fixture(scope='session')
+def done(tmp_path_factory):
+    """What the run said and left, in another folder, whose name has spaces and odd letters."""
+    elsewhere = tmp_path_factory.mktemp('smoke')
+    process = subprocess.run(
+        [sys.executable, SCRIPT, *WORDS, '--output', 'größe 2 π'], cwd=elsewhere,
+        capture_output=True, stdin=subprocess.DEVNULL, encoding='utf-8')
+    return SimpleNamespace(
+        status=process.returncode, said=process.stdout, complained=process.stderr,
+        folder=elsewhere/'größe 2 π')
+
+
+def found(folder, pattern):
+    return {str(path.relative_to(folder)) for path in folder.rglob(pattern)}
+
+
+def test_it_ends_well(done):
+    assert (done.status, done.complained) == (0, '')
+
+
+def test_it_prints_a_line_as_often_as_asked(done):
+    lines = [line for line in done.said.splitlines() if line.startswith('Iterations')]
+    assert len(lines) == len(ITERATIONS)
+    assert [line for line in lines if not re.fullmatch(LINE, line)] == []
+
+
+def test_it_draws_no_progress_bar_into_a_pipe(done):
+    assert not re.search(r'[\r\b]|ETA', done.said)
+
+
+def test_it_draws_these_pictures_and_no_other(done):
+    assert found(done.folder, '*.png') | found(done.folder, '*.gif') == set(PICTURES)
+
+
+@pytest.mark.parametrize('name', PICTURES)
+def test_a_picture_is_large_enough_and_not_blank(name, done):
+    with Image.open(done.folder/name) as image:
+        shades = np.asarray(image.convert('L'))
+    assert min(shades.shape) > 300
+    assert shades.std() > 5
+
+
+@pytest.mark.parametrize('name', ANIMATIONS)
+def test_an_animation_has_a_frame_a_snapshot(name, done):
+    with Image.open(done.folder/name) as image:
+        assert image.n_frames == len(ITERATIONS)
+
+
+def test_samples_are_shown_two_frames_a_second(done):
+    with Image.open(done.folder/'iterations.gif') as image:
+        assert image.info['duration'] == 500  # milliseconds
+
+
+@pytest.mark.parametrize('name', ON_THE_PAGE)
+def test_the_page_shows_a_picture(name, done):
+    assert name in (done.folder/'index.html').read_text(encoding='utf-8')
+
+
+def test_nothing_temporary_is_left(done):
+    assert found(done.folder, '*.tmp') == set()
+
+
+@pytest.mark.parametrize('name, shape', [
+    ('loss_logs.csv', (31, 3)), ('metrics.csv', (4, 15)), ('generated_samples.csv', (10_000, 2))])
+def test_numbers_are_finite(name, shape, done):
+    rows = np.loadtxt(done.folder/name, delimiter=',', skiprows=1)
+    assert rows.shape == shape
+    assert np.isfinite(rows).all()
+
+
+def test_every_claim_is_printed(done):
+    summary = json.loads((done.folder/'summary.json').read_text(encoding='utf-8'))
+    claims = [claim['claim'] for claim in summary['claims'].values()]
+    assert len(claims) == 5
+    assert [claim for claim in claims if claim not in done.said] == []
