@@ -182,8 +182,10 @@ def study_claims(seeds, flags, map_runs):
     for schedule in schedules:
         print_title(schedule, seeds)
         found = list(itertools.islice(results, seeds))
-        print_table(['Claim', 'Measured', 'Median', 'Least', 'Most', 'Claim holds in'],
-                    claims_rows([each for each in found if each], seeds))
+        summaries = [each for each in found if each]
+        if summaries:
+            print_table(['Claim', 'Measured', 'Median', 'Least', 'Most', 'Claim holds in'],
+                        claims_rows(summaries, seeds))
         print(f'Energy distance, seed by seed: {listed(energy_distances(found))}\n', flush=True)
 
 
@@ -348,13 +350,19 @@ def repeats_row(rows, results):
     _, held_out = program.hold_out(rows, len(rows), rng)
     repeats = np.array([distance_and_shares(len(held_out)) for _ in range(REPEATS)])
     by_many = distance_and_shares(JUDGING_ROWS)
-    said_shares = [said[f'neighbours_{name}'] for name in ('samples', 'real', 'error')]
-    of_distance, of_samples, of_real = [
-        f'{mean:.3f}, {deviation:.3f}'
-        for mean, deviation in zip(repeats.mean(axis=0), repeats.std(axis=0), strict=True)]
-    return [len(rows), listed([said['energy_distance'], said['energy_distance_error']]),
-            of_distance, listed(said_shares), of_samples, of_real, listed(by_many),
-            results['verdict']]
+    return [
+        len(rows),
+        listed([said['energy_distance'], said['energy_distance_error']]),
+        mean_and_deviation(repeats[:, 0]),
+        listed([said['neighbours_samples'], said['neighbours_real'], said['neighbours_error']]),
+        mean_and_deviation(repeats[:, 1]),
+        mean_and_deviation(repeats[:, 2]),
+        listed(by_many),
+        results['verdict']]
+
+
+def mean_and_deviation(values):
+    return f'{values.mean():.3f}, {values.std():.3f}'
 
 
 # ------------------------------------------------------------------------------------ command line
