@@ -90,7 +90,8 @@ class LateTensorFlow:
         lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
                     or find_spec('tf_keras'))
         with silence():
-            os.environ.update({'TF_USE_LEGACY_KERAS': '1'} if lean else {})
+            if lean:
+                os.environ['TF_USE_LEGACY_KERAS'] = '1'
             import tensorflow.compat.v1 as module
             if lean:
                 del os.environ['TF_USE_LEGACY_KERAS']
@@ -680,11 +681,10 @@ def judge(final):
         return Verdict(None, 'Too few rows to tell: none could be held out.')
     share = larger_share(final)
     uncertain = 2*final['neighbours_error']
-    surely_near, surely_far = True, False
-    if not math.isnan(final['energy_distance']):
-        beyond = final['energy_distance'] - final['floor'] - 0.02
-        surely_near = beyond + 2*final['energy_distance_error'] <= 0
-        surely_far = beyond - 2*final['energy_distance_error'] > 0
+    # Of images it is NaN, and no comparison holds.
+    beyond = final['energy_distance'] - final.get('floor', math.nan) - 0.02
+    surely_near = not beyond + 2*final['energy_distance_error'] > 0
+    surely_far = beyond - 2*final['energy_distance_error'] > 0
     if surely_far and final['energy_distance'] >= final['shuffled']:
         return Verdict(False, 'The samples are no nearer to real rows than shuffled columns.')
     if surely_near and uncertain <= 0.1 and share + uncertain <= 0.6:
@@ -735,8 +735,7 @@ def is_header(first, second):
     over_texts = [is_text(below) for cell, below in zip(first, second) if is_text(cell)]
     if any(over_texts):
         note('names; if it is a row, put names above it')
-    nothing_over_index = not first[0].strip() and bool(second[0].strip())
-    if over_texts or nothing_over_index:
+    if over_texts or (not first[0].strip() and second[0].strip()):  # or nothing over an index
         return True
     numbers = [cell_value(cell) for cell in first]
     counted = numbers[0] in (0, 1) and set(np.diff(numbers)) == {1}
@@ -859,9 +858,10 @@ def as_rows(values, chosen=None):
                          'leave out others')
     rows, image = as_images(rows)
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
-    if chosen and image:
-        raise UsageError('holds images, which have no columns to choose from; leave --columns out')
     if chosen:
+        if image:
+            raise UsageError('holds images, which have no columns to choose from; leave --columns '
+                             'out')
         numbers = [str(k + 1) for k in range(rows.shape[1])]
         rows = rows[:, choose_columns(chosen, numbers)]
     if len(rows) < 2:
@@ -1062,9 +1062,9 @@ class Quantile:
         rank = below*self.n - 0.5
         place = tf.clip_by_value(rank/(self.n - 1), 0, 1)*(k - 1)
         place = tf.where_v2(self.steps, tf.round(place), place)
-        knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
-        share = place - tf.cast(knot, tf.float64)
-        flat = knot*dim + tf.range(dim)
+        knot = tf.minimum(tf.floor(place), k - 2)
+        share = place - knot
+        flat = tf.cast(knot, tf.int32)*dim + tf.range(dim)
         low = tf.gather(self.values.ravel(), flat)
         high = tf.gather(self.values.ravel(), flat + dim)
         # by rounding, it may lie just outside
@@ -1131,15 +1131,17 @@ def hold_out(rows, most, rng):
     return rows[shuffled[n:]], rows[shuffled[:n]]
 
 
-def column_format(column):
-    """How a column's numbers are written in a CSV: with the fewest decimals, up to nine, that
+def column_formats(rows):
+    """How each column's numbers are written in a CSV: with the fewest decimals, up to nine, that
     change no row."""
-    for decimals in range(10):
-        if (np.round(column, decimals) == column).all():
-            return f'%.{decimals}f'
-    # Where all numbers are close to each other, as many as tell them apart.
-    width = np.ptp(column)/np.abs(column).max()
-    return '%.9g' if width > 1e-6 else '%s'
+    def format_of(column):
+        for decimals in range(10):
+            if (np.round(column, decimals) == column).all():
+                return f'%.{decimals}f'
+        # Where all numbers are close to each other, as many as tell them apart.
+        width = np.ptp(column)/np.abs(column).max()
+        return '%.9g' if width > 1e-6 else '%s'
+    return [format_of(column) for column in rows.T]
 
 
 def make_data(settings, rows=None, names=None, image=None):
@@ -1171,7 +1173,7 @@ def make_data(settings, rows=None, names=None, image=None):
     else:
         spread = deviations(reference)
         standard = Affine(reference.mean(axis=0), spread)
-        formats = [column_format(column) if own else '%.9g' for column in reference.T]
+        formats = column_formats(reference) if own else ['%.9g']*dim
     if settings.normalize == 'quantile':
         transform = Quantile(reference)
         inputs = normal_inputs(reference)
@@ -1326,12 +1328,10 @@ def check_still_locked(path):
     """Raises Failure if the folder that was locked, and in which this file lies, is another one by
     now."""
     for folder in LOCKED.keys() & {*path.parents}:
-        try:
-            same = os.path.samestat(os.stat(folder), os.fstat(LOCKED[folder]))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise Failure(f'{folder} was removed or moved while this run wrote to it; the run ends')
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(folder), os.fstat(LOCKED[folder])):
+                continue
+        raise Failure(f'{folder} was removed or moved while this run wrote to it; the run ends')
 
 
 # ------------------------------------------------------------------------------------------ one run
@@ -1479,10 +1479,13 @@ class Snapshots:
         if data.own:
             self.X = data.rows[:MEASURED_ROWS]
         self.baselines = energy_baselines(data)
-        n_training, n_real, margin = 64, 64, 0
-        if not data.image:
+        if data.image:
+            n_training = n_real = 64
+            margin = 0
+        else:
             self.distance = energy_distance_to(self.X, data.spread, unpaired=data.own)
-            n_training, n_real = 10_000, PICTURE_ROWS
+            n_training = 10_000
+            n_real = PICTURE_ROWS
             width = data.high - data.low
             margin = np.where(width > 0, 0.15*width, np.maximum(1, 0.1*np.abs(data.high)))
         training = data.sample(n_training, streams['picture'])
@@ -1536,8 +1539,8 @@ class Snapshots:
         r_logits, f_logits, samples = sess.run(
             [gan.r_logits, gan.f_logits, networks.samples],
             feed_dict={gan.X: self.X_and_plane, gan.Z: self.Z_and_grid})
-        real_D, decision = np.split(sigmoid(r_logits[:, 0]), [len(self.X)])
-        generated_D, _ = np.split(sigmoid(f_logits[:, 0]), [MEASURED_ROWS])
+        real_D, decision = np.split(sigmoid(r_logits), [len(self.X)])
+        generated_D, _ = np.split(sigmoid(f_logits), [MEASURED_ROWS])
         samples, mapping = np.split(samples, [MEASURED_ROWS])
         arrays = dict(
             generated=np.float32(generated),
@@ -1583,9 +1586,9 @@ class Snapshots:
             self.best_weights = weights
 
 
-def sigmoid(x):
-    """Without overflow, in double precision."""
-    return np.exp(-np.logaddexp(0, -x.astype(float)))
+def sigmoid(logits):
+    """Of logits [n, 1], without overflow, in double precision: [n]."""
+    return np.exp(-np.logaddexp(0, -logits[:, 0].astype(float)))
 
 
 def event_writer(folder, iteration):
@@ -1638,7 +1641,7 @@ class Run:
     def train(self, train_block, write_event):
         """The training loop, from where the run stands to its end, with its log, its snapshots and
         its checkpoints."""
-        settings, networks = self.settings, self.networks
+        settings = self.settings
         self.bar = progress_bar(settings.iterations - self.iteration)
         next_save = time.perf_counter() + CHECKPOINT_EVERY
         with ThreadPoolExecutor(1) as beside:  # draws batches and measures snapshots meanwhile
@@ -1655,7 +1658,7 @@ class Run:
                     self.pace = (time.perf_counter() - calling)/len(losses)
                     self.add_losses(losses)
                 else:
-                    losses, seen = self.snapshots.take(networks, X_batches[0], Z_batches[0])
+                    losses, seen = self.snapshots.take(self.networks, X_batches[0], Z_batches[0])
                     self.add_losses(losses)
                     if measuring:
                         measuring.result()
@@ -1922,8 +1925,8 @@ def drawing_process(folder, settings):
     if settings.pictures == 'none':
         yield None
         return
-    script = str(Path(__file__).resolve().with_name('plotting.py'))
-    command = [sys.executable, script, '--follow', str(os.getpid()), '--', str(folder)]
+    script = Path(__file__).resolve().with_name('plotting.py')
+    command = [sys.executable, script, '--follow', str(os.getpid()), '--', folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as drawing:
         try:
             try:
@@ -2031,17 +2034,14 @@ def fingerprint(rows):
     return [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
 
 
-def fixed_settings(settings):
-    """The settings that make a run what it is, where they are not the defaults."""
+def run_id(settings):
+    """A checksum by which files of a run are told from those of another: of the settings that make
+    it what it is, where they are not the defaults."""
     names = {*settings} - {*MAY_CHANGE}
     if settings.get('fingerprint'):
         names.discard('data')  # a file may move
-    return {name: settings[name] for name in sorted(names) if settings[name] != DEFAULTS.get(name)}
-
-
-def run_id(settings):
-    """A checksum by which files of a run are told from those of another."""
-    return zlib.crc32(json.dumps(fixed_settings(settings)).encode())
+    fixed = {name: settings[name] for name in sorted(names) if settings[name] != DEFAULTS.get(name)}
+    return zlib.crc32(json.dumps(fixed).encode())
 
 
 def start_run(folder, given, array):
@@ -2092,7 +2092,7 @@ def what_would_be_lost(folder, recorded, settings):
     again."""
     if not is_finished(folder, recorded):
         return 'an unfinished run'
-    if fixed_settings(recorded) != fixed_settings(settings):
+    if run_id(recorded) != run_id(settings):
         return 'a finished run with other flags'
     if settings.iterations < recorded['iterations']:
         return f'a finished run of {recorded["iterations"]} iterations'
@@ -2187,7 +2187,8 @@ def resume_run(folder, given, array):
     own_data = ('data',) if recorded.fingerprint else ()  # which may have moved
     with locked(folder):
         settings = changed_settings(folder, given, recorded, MAY_CHANGE + own_data)
-        unchanged = all(settings[name] == recorded[name] for name in ('iterations', 'pictures'))
+        unchanged = (settings.iterations == recorded.iterations
+                     and settings.pictures == recorded.pictures)
         whole = all((folder/name).exists() for name in ('generated_samples.csv', *TO_SAMPLE))
         if unchanged and whole and is_finished(folder, recorded):
             say(f'The run in {folder} is finished: {settings.iterations} iterations.')
