@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 import time
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import numpy as np
@@ -547,6 +548,15 @@ def test_the_networks_see_any_column_as_a_standard_normal(column, rng):
 STEPS = np.repeat([0., 1.], 50)
 WHOLE = np.arange(100.)
 CONTINUOUS = np.random.default_rng(0).normal(size=100)
+
+
+def test_equal_values_come_to_the_middle_of_their_step():
+    """Between the scores of the first and of the last of 50 zeros among 100 values."""
+    scores = Quantile(STEPS[:, None]).to_networks(STEPS[:, None])
+    first = NormalDist().inv_cdf(0.5/100)
+    last = NormalDist().inv_cdf(49.5/100)
+    assert_allclose(scores[:50], (first + last)/2, rtol=1e-6)
+    assert_allclose(scores[50:], -(first + last)/2, rtol=1e-6)
 
 
 def samples_of(column, rng):
