@@ -561,17 +561,23 @@ def neighbour_shares(samples, real, spread=None):
     return of_own_kind(point[:n]), of_own_kind(point[n:])
 
 
+FINAL_MEASURES = (  # of summary.json
+    'energy_distance', 'energy_distance_error', 'neighbours_samples', 'neighbours_real',
+    'neighbours_error')
+
+
 def measures_of(samples, real, data):
     """Samples [n, dim] against real rows [m, dim], by name: the energy distance, NaN of images, of
     which it would say little, the shares of neighbours, and the standard errors of both."""
     distance = error = math.nan
     if not data.image:
-        distance, error = energy_distance_to(real, data.spread, unpaired=data.own)(samples)
+        most = max(MEASURED_ROWS, int(math.sqrt(5e9/real.shape[1])))  # in a few seconds
+        distance_to_real = energy_distance_to(real[:most], data.spread, unpaired=data.own)
+        distance, error = distance_to_real(samples[:most])
     of_samples, of_real = neighbour_shares(samples, real, data.spread)
     compared = min(len(samples), len(real), 1000)
-    return dict(
-        energy_distance=distance, energy_distance_error=error, neighbours_samples=of_samples,
-        neighbours_real=of_real, neighbours_error=0.5/math.sqrt(compared))
+    values = distance, error, of_samples, of_real, 0.5/math.sqrt(compared)
+    return dict(zip(FINAL_MEASURES, values))
 
 
 METRICS = (  # the columns of metrics.csv
@@ -930,10 +936,11 @@ def load_rows(source, chosen):
                          f'and files that end in {", ".join(TABLES + ARRAYS)}')
     elif (found := named_columns(source)) is not None:
         names, columns = found
-        wanted = choose_columns(chosen, names)
+        labels = names or [str(k + 1) for k in range(len(columns))]
+        wanted = choose_columns(chosen, labels)
         chosen = None
-        values = np.column_stack([column_values(columns[k], names[k]) for k in wanted])
-        names = [names[k] for k in wanted]
+        values = np.transpose([column_values(columns[k], labels[k]) for k in wanted])
+        names = names and [names[k] for k in wanted]
     else:
         values = source
     rows, image = as_rows(values, chosen)
@@ -941,39 +948,51 @@ def load_rows(source, chosen):
 
 
 def named_columns(source):
-    """The names and the columns of a dict, a data frame, a table of pyarrow or a named series; None
-    of what has no names that are texts."""
+    """The names and the columns of a dict, a data frame, a table of pyarrow or a named series; no
+    names where they are no texts. None of what is none of these."""
+    name = getattr(source, 'name', None)
     if isinstance(source, dict):
         names, columns = source.keys(), source.values()
     elif hasattr(source, 'column_names'):  # pyarrow
         names, columns = source.column_names, source.columns
+    elif hasattr(source, 'get_columns'):  # Polars
+        names, columns = source.columns, source.get_columns()
     elif hasattr(source, 'columns'):
         names, columns = source.columns, np.asarray(source).T
+    elif isinstance(name, str) and name and np.ndim(source) == 1:
+        names, columns = [name], [source]
     else:
-        names, columns = [getattr(source, 'name', None)], [source]
-    names = list(names)
-    if not names or not all(isinstance(name, str) for name in names):
         return None
+    if not all(isinstance(name, str) for name in names):
+        return None, list(columns)
     readable = [name.encode('utf-8', 'replace').decode() for name in names]  # without half letters
     return readable, list(columns)
 
 
 def column_values(column, name):
     """The numbers of a column [n]. Raises UsageError that says what else it holds."""
+    def refuse(what):
+        raise UsageError(f'column {name!r} {what}, or leave the column out')
     values = np.asarray(column)
-    if values.dtype.kind in 'buif' and np.isfinite(values).all():
-        return values
-    for cell in values.ravel():
-        text = str(cell)
-        if text.lower() in ('nan', 'nat', '<na>', 'none', ''):
-            raise UsageError(f'column {name!r} has missing cells; fill them, or leave the rows or '
-                             'the column out')
-        try:
-            float(cell)
-        except (TypeError, ValueError):
-            raise UsageError(f'column {name!r} holds {text[:40]!r}, which is no number; write '
-                             'dates and categories as numbers, or leave the column out') from None
-    return values.astype(float)
+    if values.ndim != 1:
+        refuse('has several values in a row; give each a column')
+    if values.dtype.kind not in 'buif':
+        for cell in values:
+            if str(cell).lower() in ('nan', 'nat', '<na>', 'none', ''):
+                refuse('has missing cells; fill them, leave their rows out')
+            try:
+                number = None if isinstance(cell, complex) else float(cell)
+            except (TypeError, ValueError):
+                number = None
+            if number is None:
+                refuse(f'holds {str(cell)[:40]!r}, which is no number; write dates and categories '
+                       'as numbers')
+    values = values.astype(float)
+    if np.isnan(values).any() or np.ma.is_masked(column):
+        refuse('has missing cells; fill them, leave their rows out')
+    if not (np.abs(values) < LARGEST).all():
+        refuse('holds numbers that are not finite, or beyond single precision; replace them')
+    return values
 
 
 def one_line(error):
@@ -1844,8 +1863,7 @@ class Run:
             floor = baselines['floor']*MEASURED_ROWS/FINAL_ROWS  # it falls with their number
             return dict(measures_of(samples, real, data), floor=floor)
         if data.held_out is None:
-            names = measures_of(samples, data.rows, data)
-            return dict.fromkeys(names, math.nan)
+            return dict.fromkeys(FINAL_MEASURES, math.nan)
         return dict(measures_of(samples, data.held_out[:FINAL_ROWS], data), **baselines)
 
 
@@ -1955,7 +1973,7 @@ def train_run(folder, settings, data, resuming=False):
 
 def first_cause(error):
     """The first line in which TensorFlow says what happened, and not where."""
-    where = re.compile('Graph execution error|Detected at node|Node:')
+    where = re.compile(r'\s|<stack|Graph execution error|Detected at node|Node:')
     causes = [line for line in str(error).split('\n') if line and not where.match(line)]
     return causes[0][:300]
 

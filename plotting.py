@@ -63,6 +63,8 @@ rcParams.update({
     'figure.constrained_layout.w_pad': 0.08,
     'figure.constrained_layout.h_pad': 0.08,
     'axes.titlesize': 10,
+    'xtick.labelsize': 8,
+    'ytick.labelsize': 8,
     'image.cmap': 'gray',
     'legend.frameon': False,
     'legend.fontsize': 9,
@@ -72,7 +74,7 @@ GENERATED = '#d55e00'
 DARK = '#333333'  # the discriminator's, which sees both
 GREY = '0.4'      # remarks
 BETWEEN = colors.LinearSegmentedColormap.from_list('difference', [GENERATED, '#ffffff', REAL])
-PALE = colors.LinearSegmentedColormap.from_list('under points', ['#f0bb8c', '#ffffff', '#8cbfe0'])
+PALE = colors.LinearSegmentedColormap.from_list('under points', BETWEEN([0.275, 0.5, 0.725]))
 BARE = dict(xticks=[], yticks=[])
 SHAPES = {REAL: 'o', GENERATED: 's'}
 LEGEND = dict(loc='outside lower center', ncols=2)  # where it hides no points
@@ -104,9 +106,8 @@ def scale_axis(ax, axis, values, numbers):
     set_scale('symlog', linthresh=linear)
     locator = getattr(ax, f'{axis}axis').get_major_locator()
     locator.set_params(numticks=numbers)
-    low = values.min()
-    high = values.max()
-    limits = low - linear - 0.5*abs(low), high + linear + 0.5*abs(high)
+    ends = np.array([values.min(), values.max()])
+    limits = ends + [-linear, linear] + [-0.5, 0.5]*np.abs(ends)
     ax.set(**{f'{axis}lim': limits})
 
 
@@ -142,15 +143,12 @@ def arrange_line(ax):
 
 def arrange_plane(ax):
     linear = ax.get_xscale() == ax.get_yscale() == 'linear'
-    width = np.ptp(ax.get_xlim())
-    height = np.ptp(ax.get_ylim())
-    if linear and 0.5 < width/height < 2:
+    if linear and 0.5 < np.ptp(ax.get_xlim())/np.ptp(ax.get_ylim()) < 2:
         ax.set_aspect('equal')
 
 
 def arrange_cube(ax):
     ax.locator_params(nbins=4)
-    ax.tick_params(labelsize=7)
     ax.tick_params(axis='z', pad=6)
     for axis in ax.xaxis, ax.yaxis, ax.zaxis:
         axis.labelpad = 10
@@ -158,10 +156,7 @@ def arrange_cube(ax):
 
 
 def arrange_pair(ax):
-    ax.tick_params(labelsize=7)
     ax.set_xlabel(ax.get_xlabel(), loc='left')  # at the right the axis's power of ten may stand
-    for axis in ax.xaxis, ax.yaxis:
-        axis.get_offset_text().set_size(7)
 
 
 def points(views, name, color, markersize, style):
@@ -194,14 +189,13 @@ def round_ends(low, high):
 
 def tiled(rows, data):
     """Up to 64 images [n, pixels], in the data's units, as one picture, 8 by 8, in [0, 1]."""
-    height, width, *channels = data['image']
+    height, width = data['image'][:2]
     low = data['low'].min()
     spread = data['high'].max() - low
-    tiles = np.zeros([64, height, width, *channels])
-    shades = np.clip((rows[:64] - low)/(spread or 1), 0, 1)
-    tiles[:len(rows)] = shades.reshape(-1, height, width, *channels)
-    lines = tiles.reshape(8, 8, height, width, *channels).swapaxes(1, 2)
-    return lines.reshape(8*height, 8*width, *channels)
+    tiles = np.zeros([64, rows.shape[1]])
+    tiles[:len(rows)] = np.clip((rows[:64] - low)/(spread or 1), 0, 1)
+    lines = tiles.reshape(8, 8, height, width, -1).swapaxes(1, 2)
+    return lines.reshape(8*height, 8*width, -1).squeeze()  # grey ones have no channels
 
 
 # ------------------------------------------------------------------------ pictures of each snapshot
@@ -241,7 +235,7 @@ def samples(figure, data):
 def image_samples(figure, data):
     left, right = figure.subplots(1, 2, subplot_kw=BARE)
     left.set_title('Real samples', color=REAL)
-    left.imshow(tiled(data['real'], data), vmin=0, vmax=1, **ANIMATED)
+    left.imshow(tiled(data['real'], data), vmin=0, vmax=1)
     right.set_title('Generated samples', color=GENERATED)
     image = right.imshow(tiled(data['real'], data), vmin=0, vmax=1, **ANIMATED)
     return lambda snapshot: image.set_data(tiled(snapshot['generated'], data))
@@ -250,13 +244,6 @@ def image_samples(figure, data):
 def moving_text(ax, x, y, **style):
     """Of numbers alone: each letter that is drawn anew takes its time."""
     return ax.text(x, y, '', transform=ax.transAxes, **style, **ANIMATED)
-
-
-def moving_frame(ax):
-    """The frame of axes, to be drawn over areas that move."""
-    ax.spines[:].set_visible(False)
-    corners = [0, 0, 1, 1, 0], [0, 1, 1, 0, 0]
-    ax.plot(*corners, color='black', linewidth=0.8, clip_on=False, transform=ax.transAxes, **ANIMATED)
 
 
 def feature_axes(step, ax, square=False):
@@ -307,9 +294,9 @@ def answer_bands(ax):
         bands += ax.fill([0], [0], color=shade, linewidth=0, antialiased=False, **ANIMATED)
     label = 'D(x) = 0.5; blue: D says real'
     line, = ax.plot([], [], color='black', linewidth=1, label=label, **ANIMATED)
-    moving_frame(ax)
-    answers = np.linspace(0, 1, BANDS + 1)
-    logits = np.log(answers/(1 - answers))
+    ax.spines[:].set_animated(True)  # over the bands
+    answers = np.arange(1, BANDS)/BANDS
+    logits = np.array([-np.inf, *np.log(answers/(1 - answers)), np.inf])
 
     def move(boundary, low, high):
         weights = boundary[:2]*(high - low)  # on these axes
@@ -357,7 +344,7 @@ def centroids(step, figure, data):
     width = moving_text(right, 1, -0.02, ha='right', va='top')
     disc = Circle((0, 0), color=NEARER, label='nearer to the real centroid', **ANIMATED)
     right.add_patch(disc)
-    moving_frame(right)
+    right.spines[:].set_animated(True)
     toward, = right.plot([], [], '--', color=GREY, lw=1, label='straight to it', **ANIMATED)
     arrow = right.arrow(0, 0, 1, 1, color=GENERATED, width=0.01, head_width=0.09,
                         length_includes_head=True, **ANIMATED)
@@ -374,7 +361,8 @@ def centroids(step, figure, data):
         distance = np.hypot(*apart)
         distance_after = np.hypot(*(apart - moved))
         word = 'nearer' if distance_after < distance else 'not nearer'
-        distances.set_text(f'{distance:.6g} → {distance_after:.6g}: {word}')
+        digits = 4 if abs(distance - distance_after) > 0.002*distance else 9
+        distances.set_text(f'{distance:.{digits}g} → {distance_after:.{digits}g}: {word}')
 
         _, reach = round_ends(0, np.abs(moved).max())
         width.set_text(f'{2*reach:g}')
@@ -456,34 +444,27 @@ def mapping(figure, data):
 EQUILIBRIUM = {'2 ln 2': 2*math.log(2), 'ln 2': math.log(2)}  # D's and G's loss
 
 
-class Panel(NamedTuple):
-    title: str
-    scale: str
-    curves: dict  # column -> colour
-    levels: dict  # what they should come to: in words -> number, or its name in the data
-
-
-PANELS = (
-    Panel('Losses', 'linear', {'Discriminator Loss Mean': DARK, 'Generator Loss Mean': GENERATED},
-          EQUILIBRIUM),
-    Panel('Spread of the losses', 'log',
-          {'Discriminator Loss Spread': DARK, 'Generator Loss Spread': GENERATED},
-          {'0: they rest': 0}),
-    Panel('Mean D(x)', 'share', {'D on Real': REAL, 'D on Generated': GENERATED},
-          {'0.5: D cannot tell': 0.5}),
-    Panel('Energy distance', 'log', {'Energy Distance': GENERATED},
-          {'of real rows': 'floor', 'of shuffled columns': 'shuffled'}),
-    Panel('Share with a nearest neighbour of their own kind', 'share',
-          {'Neighbours Samples': GENERATED, 'Neighbours Real': REAL},
-          {'0.5: cannot be told apart': 0.5}),
-    Panel('Distance of the two clouds of features', 'log', {'Feature Distance': DARK},
-          {'0: they are mixed': 0}),
-    Panel('Distance of the two centroids of features', 'log', {'Centroid Distance After': DARK},
-          {'0: they coincide': 0}),
-    Panel('Share of G steps so far that brought them nearer', 'share', {'Share Nearer': GENERATED},
-          {'0.9: "almost always"': 0.9}),
-    Panel('Largest move of real features by a G step', 'linear', {'Largest Real Move': REAL},
-          {'must be 0': 0}),
+PANELS = (  # title, scale, column -> colour, what it should come to -> number, or name in the data
+    ('Losses', 'linear', {'Discriminator Loss Mean': DARK, 'Generator Loss Mean': GENERATED},
+     EQUILIBRIUM),
+    ('Spread of the losses', 'log',
+     {'Discriminator Loss Spread': DARK, 'Generator Loss Spread': GENERATED},
+     {'0: they rest': 0}),
+    ('Mean D(x)', 'share', {'D on Real': REAL, 'D on Generated': GENERATED},
+     {'0.5: D cannot tell': 0.5}),
+    ('Energy distance', 'log', {'Energy Distance': GENERATED},
+     {'of real rows': 'floor', 'of shuffled columns': 'shuffled'}),
+    ('Share with a nearest neighbour of their own kind', 'share',
+     {'Neighbours Samples': GENERATED, 'Neighbours Real': REAL},
+     {'0.5: cannot be told apart': 0.5}),
+    ('Distance of the two clouds of features', 'log', {'Feature Distance': DARK},
+     {'0: they are mixed': 0}),
+    ('Distance of the two centroids of features', 'log', {'Centroid Distance After': DARK},
+     {'0: they coincide': 0}),
+    ('Share of G steps so far that brought them nearer', 'share', {'Share Nearer': GENERATED},
+     {'0.9: "almost always"': 0.9}),
+    ('Largest move of real features by a G step', 'linear', {'Largest Real Move': REAL},
+     {'must be 0': 0}),
 )
 
 
@@ -511,27 +492,22 @@ def training_loss(figure, data):
         return
     figure.set_size_inches(7.4, 4.8)
     ax = figure.add_subplot(xlabel='iteration', ylabel='loss')
-    iterations = rows[:, 0]
-    losses = rows[:, 1:]
-    smooth = max(1, len(rows)//200)
-    window = np.ones(smooth)/smooth
-    smooth_iterations = np.convolve(iterations, window, 'valid')
-    marker = 'o' if len(rows) == 1 else None
-    for loss, name, color, (words, value) in zip(
-            losses.T, ('Discriminator', 'Generator'), (DARK, GENERATED), EQUILIBRIUM.items()):
-        label = f'{name} loss'
-        if smooth > 1:
-            ax.plot(iterations, loss, color=color, linewidth=0.5, alpha=0.25,
-                    label=label + ', single iterations')
-            label += f', mean of {smooth} of them'
-        ax.plot(smooth_iterations, np.convolve(loss, window, 'valid'), marker=marker, color=color,
-                linewidth=1.6, label=label)
-        ax.axhline(value, color=color, linewidth=1, linestyle='--',
-                   label=f'equilibrium, {words} = {value:.4f}')
+    window = max(1, len(rows)//200)
+    smooth = np.apply_along_axis(np.convolve, 0, rows, np.ones(window)/window, 'valid')
+    for k, name, color, words in (
+            (1, 'Discriminator', DARK, '2 ln 2'), (2, 'Generator', GENERATED, 'ln 2')):
+        level = EQUILIBRIUM[words]
+        ax.plot(rows[:, 0], rows[:, k], color=color, linewidth=0.5, alpha=0.25,
+                label=f'{name} loss of single iterations')
+        ax.plot(smooth[:, 0], smooth[:, k], 'o-', markevery=[-1], markersize=4, color=color,
+                linewidth=1.6, label=f'{name} loss, running mean')
+        ax.axhline(level, color=color, linewidth=1, linestyle='--',
+                   label=f'equilibrium, {words} = {level:.4f}')
 
+    losses = rows[:, 1:]
     top = max(2., 1.15*np.quantile(losses, 0.98))
-    last = iterations[-1]
-    ax.set(ylim=(0, top), xlim=(0, last) if last else (-1, 1))
+    ax.margins(x=0)
+    ax.set_ylim(0, top)
     beyond = (losses > top).any(axis=1).mean()
     remark = f' (at {beyond:.1%} of the iterations, losses above {top:.3g})' if beyond else ''
     figure.suptitle('Training Loss' + remark)
@@ -546,35 +522,30 @@ def metrics(figure, data):
     columns = dict(zip(header, rows.T))
     if 'Moved Toward' in columns:
         columns['Share Nearer'] = np.cumsum(columns['Moved Toward'])/np.arange(1, len(rows) + 1)
-    panels = []
-    for panel in PANELS:
-        curves = [columns.get(name, [np.nan]) for name in panel.curves]
-        if np.isfinite(curves).any(axis=1).all():
-            panels.append(panel)
-    lines = max(3, math.ceil(len(panels)/3))
-    figure.set_size_inches(11, 3*lines)
+    known = {name for name, column in columns.items() if np.isfinite(column).any()}
+    panels = [panel for panel in PANELS if known.issuperset(panel[2])]
+    figure.set_size_inches(11, 9)
     for k, panel in enumerate(panels):
-        ax = figure.add_subplot(lines, 3, k + 1)
-        ax.set_title(panel.title, fontsize=9)
-        draw_panel(ax, panel, rows[:, 0], columns, data)
+        ax = figure.add_subplot(3, 3, k + 1)
+        draw_panel(ax, rows[:, 0], columns, data, *panel)
     figure.suptitle('Measures at each snapshot, by iteration; dashed: what they should come to')
 
 
-def draw_panel(ax, panel, iterations, columns, data):
-    ax.tick_params(which='both', labelsize=7)
+def draw_panel(ax, iterations, columns, data, title, scale, curves, levels):
+    ax.set_title(title, fontsize=9)
     ax.locator_params(axis='x', nbins=5)
-    for name, color in panel.curves.items():
+    for name, color in curves.items():
         ax.plot(iterations, columns[name], '.-', color=color, linewidth=1, markersize=4, label=name)
-    for (label, value), style in zip(panel.levels.items(), ('--', ':')):
+    for (label, value), style in zip(levels.items(), ('--', ':')):
         if isinstance(value, str):
             value = float(data.get(value, np.nan))
         if math.isfinite(value):
             ax.axhline(value, color=GREY, linestyle=style, linewidth=1, label=label)
 
     drawn = np.concatenate([line.get_ydata() for line in ax.lines])
-    if panel.scale == 'share':
+    if scale == 'share':
         ax.set_ylim(-0.05, 1.05)
-    elif panel.scale == 'log' and drawn.any():
+    elif scale == 'log' and drawn.any():
         scale_log(ax, drawn)
     # Under the panel, where it hides no curve:
     ax.legend(fontsize=7, loc='upper center', bbox_to_anchor=(0.5, -0.1), ncols=2,
@@ -612,9 +583,8 @@ def table_columns(figure, data, most=12):
 def draw_shares(figure, names, real, generated):
     lines = math.ceil(len(names)/4)
     for k, name in enumerate(names):
-        ax = figure.add_subplot(lines, 4, k + 1, ylim=(-0.03, 1.03))
+        ax = figure.add_subplot(lines, min(4, len(names)), k + 1, ylim=(-0.03, 1.03))
         ax.set_title(short(name), fontsize=9)
-        ax.tick_params(labelsize=7)
         for rows, color, width in (real, REAL, 2.2), (generated, GENERATED, 1.1):
             shares = np.linspace(0, 1, len(rows))
             ax.step(np.sort(rows[:, k]), shares, where='post', color=color, linewidth=width)
@@ -628,19 +598,16 @@ def draw_correlations(figure, names, real, generated):
     of_generated = np.nan_to_num(np.corrcoef(generated.T))
     difference = of_generated - of_real
     widest = max(0.01, np.abs(difference).max())
-    axes = figure.subplots(1, 3)
     labels = [short(name, 14) for name in names]
-    for ax, title, table, end in (
-            (axes[0], 'Correlations, real', of_real, 1),
-            (axes[1], 'generated', of_generated, 1),
-            (axes[2], 'generated minus real', difference, widest)):
+    for k, (title, table, end) in enumerate((
+            ('Correlations, real', of_real, 1),
+            ('generated', of_generated, 1),
+            ('generated minus real', difference, widest))):
+        ax = figure.add_subplot(1, 3, k + 1, title=title)
         image = ax.imshow(table, cmap=BETWEEN, vmin=-end, vmax=end)
-        ax.set_title(title)
-        ax.set_xticks(range(len(names)), labels, fontsize=7, rotation=90)
-        ax.set_yticks([])
-        bar = figure.colorbar(image, ax=ax, shrink=0.8)
-        bar.ax.tick_params(labelsize=7)
-    axes[0].set_yticks(range(len(names)), labels, fontsize=7)
+        ax.set_xticks(range(len(names)), labels, rotation=90)
+        ax.set_yticks(range(len(names)), labels if k == 0 else ['']*len(names))
+        figure.colorbar(image, ax=ax, shrink=0.8)
 
 
 # ------------------------------------------------------------------------------ pictures onto disk
@@ -703,12 +670,10 @@ RESULTS = 'columns.png'  # of the samples delivered, which there are last
 def make_palette(shades=24):
     """All that lies between any two of the colours drawn with, in so few shades that white stays
     white in Pillow's search."""
-    corners = colors.to_rgba_array(['white', 'black', REAL, GENERATED])
+    corners = 255*colors.to_rgba_array(['white', 'black', REAL, GENERATED])[:, :3]
     mixtures = [np.linspace(*pair, shades) for pair in combinations(corners, 2)]
-    pale = [*PALE((np.arange(BANDS) + 0.5)/BANDS), colors.to_rgba(NEARER)]
-    entries = np.concatenate([*mixtures, pale])[:, :3]
     palette = Image.new('P', (1, 1))
-    palette.putpalette(np.rint(255*entries).astype('uint8').tobytes())
+    palette.putpalette(np.rint(mixtures).astype('uint8').tobytes())
     return palette
 
 
@@ -801,7 +766,7 @@ img { width: 100%; height: auto; background: #fff; display: block; }
 figcaption, small, aside p { font-size: .87rem; opacity: .85; margin: 0; }
 output, td { font-variant-numeric: tabular-nums; }
 td { padding: 0 1rem 0 0; vertical-align: top; overflow-wrap: anywhere; }
-#claims td:first-child { white-space: nowrap; }
+#claims td:first-child, #measures td:last-child { white-space: nowrap; }
 #files a { margin-right: 1rem; display: inline-block; }
 .chart { display: grid; grid-template-columns: 4rem 1fr; column-gap: .4rem; font-size: .8rem; }
 .ends { display: flex; justify-content: space-between; }
@@ -837,7 +802,8 @@ svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; poi
 <script>
 const find = id => document.getElementById(id);
 const run = JSON.parse(find('run').textContent);
-const { data, iterations, measures } = run;
+const { settings, names, kinds } = run;
+const { Iteration: iterations, ...measures } = run.columns;
 const { claims = {}, final = {}, versions = {}, seconds = {}, ...summary } = run.summary;
 const last = iterations.length - 1;
 const found = iterations.indexOf(summary.delivered_iteration);
@@ -878,7 +844,7 @@ function picture(id, look, src = '') {
   return image;
 }
 
-const frames = run.kinds.map(kind => picture('frames', kind.look));
+const frames = kinds.map(([, , look]) => picture('frames', look));
 
 function show(k) {
   now = slider.value = Math.max(0, Math.min(last, k));
@@ -887,9 +853,9 @@ function show(k) {
   at.textContent = 'iteration ' + iteration;
   find('word').textContent = word;
   slider.ariaValueText = at.textContent + ' ' + word;
-  run.kinds.forEach((kind, i) => {
-    const path = k => kind.path.replace('%06d', String(iterations[k]).padStart(6, '0'));
-    Object.assign(frames[i], { src: path(now), alt: kind.title + ' at ' + at.textContent });
+  kinds.forEach(([pattern, title], i) => {
+    const path = k => pattern.replace('%06d', String(iterations[k]).padStart(6, '0'));
+    Object.assign(frames[i], { src: path(now), alt: title + ' at ' + at.textContent });
     for (let ahead = now + 1; ahead <= Math.min(now + 3, last); ahead++) {
       new Image().src = path(ahead);
     }
@@ -1012,35 +978,40 @@ function claimRow({ claim, holds, measured = {}, finding }) {
 }
 
 function about() {
-  const settings = `hidden layers of ${data.hidden.join(' ')} units (${data.layer}, `
-    + `${data.activation}), noise of ${data.noise_dim}, ${data.iterations} iterations of `
-    + `${data.d_steps} + ${data.g_steps} steps, batch ${data.batch_size}, `
-    + `learning rate ${data.learning_rate}, seed ${data.seed}`;
+  const { hidden, layer, activation, noise_dim, batch_size, learning_rate, seed } = settings;
+  const said = `hidden layers of ${hidden.join(' ')} units (${layer}, ${activation}), noise of `
+    + `${noise_dim}, ${settings.iterations} iterations of ${settings.d_steps} + `
+    + `${settings.g_steps} steps, batch ${batch_size}, learning rate ${learning_rate}, `
+    + `seed ${seed}`;
   const ran = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   const took = Object.entries(seconds).map(([name, value]) => `${name} ${round(value)} s`);
-  return [settings, ...ran, ...took].join('; ');
+  return [said, ...ran, ...took].join('; ');
 }
 
-const source = short(data.data.split('/').pop());
+const source = short(settings.data.split('/').pop());
 document.title = 'A GAN learns ' + source;
 find('name').textContent = source;
 find('state').textContent = run.live
   ? 'Training goes on: this page loads itself again every two seconds.'
   : Object.keys(run.summary).length ? summary.verdict ?? '' : 'This run is not finished.';
 find('about').textContent = about();
-for (const name of data.names.slice(0, 40)) {
+names.slice(0, 40).forEach((name, k) => {
+  if (k) find('columns').append(', ');
   make(find('columns'), 'bdi', { textContent: short(name) });
-  find('columns').append(' ');
-}
-if (data.names.length > 40) find('columns').append('…');
+});
+if (names.length > 40) find('columns').append(', …');
 try {
   fill('claims', Object.values(claims).map(claimRow));
   fill('final', endings.map(finalRow));
 } catch {
   find('state').textContent = 'summary.json is of another program.';
 }
-for (const [id, name, look] of run.pictures) picture(id, look, name);
-for (const href of run.files) make(find('files'), 'a', { href, textContent: href });
+for (const [name, look] of run.once) {
+  if (run.files.includes(name)) picture(name === 'columns.png' ? 'first' : 'whole', look, name);
+}
+for (const href of run.files.filter(name => !name.endsWith('.png'))) {
+  make(find('files'), 'a', { href, textContent: href });
+}
 
 if (delivered !== null) {
   make(find('ticks'), 'option', { value: delivered });
@@ -1052,7 +1023,7 @@ for (const [name, column] of Object.entries(measures)) {
   if (column.every(value => value === null)) delete measures[name];
 }
 slider.max = last;
-const beside = levels(data);
+const beside = levels(run.levels);
 chart('losses', 'Losses', [2 * Math.LN2, Math.LN2],
   { 'Discriminator Loss Mean': 'dark', 'Generator Loss Mean': 'orange' }, 1,
   'Orange: generator, the other: discriminator; dashed: 2 ln 2 and ln 2, the equilibrium.');
@@ -1077,25 +1048,19 @@ def write_page(drawing):
     rows = [row for row in rows if row[0] in drawing.done]
     if not rows or not drawing.painters:
         return
+    kinds = [(path, FRAMES[path].title, FRAMES[path].look) for path in drawing.painters]
+    gifs = [kind.gif for kind in FRAMES.values()]
     columns = np.where(np.isfinite(rows), rows, None).T.tolist()
-    levels = {name: float(data[name]) for name in ('floor', 'shuffled') if name in data}
-    kinds = []
-    for path in drawing.painters:
-        kinds.append(dict(path=path, title=FRAMES[path].title, look=FRAMES[path].look))
-    pictures = []
-    for name, (_, look) in ONCE.items():
-        if (folder/name).exists():
-            pictures.append(('first' if name == RESULTS else 'whole', name, look))
-    files = [*FILES, *(kind.gif for kind in FRAMES.values())]
     content = dict(
-        data=dict(drawing.settings, names=data['names'], **levels),
+        settings=drawing.settings,
         summary=read_file(folder/'summary.json') or {},
         live=drawing.live,
-        iterations=[int(row[0]) for row in rows],
-        measures=dict(zip(header[1:], columns[1:])),
+        names=data['names'],
+        levels={name: float(data[name]) for name in ('floor', 'shuffled') if name in data},
+        columns=dict(zip(header, columns)),
         kinds=kinds,
-        pictures=pictures,
-        files=[name for name in files if (folder/name).exists()])
+        once=[(name, look) for name, (_, look) in ONCE.items()],
+        files=[name for name in (*FILES, *gifs, *ONCE) if (folder/name).exists()])
     numbers = json.dumps(content, allow_nan=False).replace('<', r'\u003c')
     with replacing(folder/'index.html') as new:
         new.write_text(PAGE.replace('@run@', numbers), encoding='utf-8')
@@ -1106,16 +1071,16 @@ def write_page(drawing):
 class Drawing:
     """The pictures of the run in a folder, drawn beside its process `parent` where there is one.
     `asked`: the signals to end that have come."""
+    failed = False  # was a picture not drawn?
+    drawn = 0       # how many were
+    paged = 0.      # when the page was last written
 
     def __init__(self, folder, parent=None, asked=()):
         self.folder = folder
         self.parent = parent
         self.asked = asked
         self.live = bool(parent)  # is the run going on?
-        self.failed = False       # was a picture not drawn?
-        self.drawn = 0            # how many were
         self.done = set()         # iterations whose pictures are drawn
-        self.paged = 0.           # when the page was last written
         self.settings = read_file(folder/'settings.json')
         self.data = read_file(folder/'snapshots/data.npz')
         if self.settings is None or self.data is None:

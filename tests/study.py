@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import logging
 import math
 import os
 import subprocess
@@ -120,8 +121,9 @@ def mapping(scheduler):
     from dask.distributed import Client, LocalCluster
     with contextlib.ExitStack() as stack:
         if scheduler == 'local':
-            cluster = LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1,
-                                   memory_limit=None, dashboard_address=None)
+            cluster = LocalCluster(
+                n_workers=os.cpu_count(), threads_per_worker=1, memory_limit=None,
+                dashboard_address=None, silence_logs=logging.ERROR)
             scheduler = stack.enter_context(cluster)
         client = stack.enter_context(Client(scheduler))
         client.upload_file(program.__file__)  # so workers elsewhere need no clone

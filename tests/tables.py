@@ -194,17 +194,21 @@ def column(found, name):
     return [figures[name] for figures in found]
 
 
+def in_words(value):
+    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+
+
 def main_row(name, found):
     """The medians over seeds, then means: of the distance, and of what the runs themselves said."""
-    medians = [f'{median(column(found, each)):.3g}' for each in MEDIANS]
-    means = [f'{fmean(column(found, each)):.3g}' for each in ('this program', 'said', 'error')]
-    return [name, *medians, *means]
+    medians = [median(column(found, each)) for each in MEDIANS]
+    means = [fmean(column(found, each)) for each in ('this program', 'said', 'error')]
+    return [name, *map(in_words, medians + means)]
 
 
 def print_seeds(found_by_table):
     """Each seed's distance beside what its run said, and how often it beats the others."""
     def shown(found, name):
-        return ', '.join(f'{value:.3g}' for value in column(found, name))
+        return ', '.join(map(in_words, column(found, name)))
     print_table(['table', 'seed by seed', 'said by the runs'],
                 ([name, shown(found, 'this program'), shown(found, 'said')]
                  for name, found in found_by_table.items()))

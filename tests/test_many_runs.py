@@ -22,7 +22,7 @@ def train(seed, folder):
     with open(f'{folder}/{seed}.pids', 'a') as pids:
         print(os.getpid(), file=pids)
     return program.train(seed=seed, overwrite=True, output=f'{folder}/{seed}', pictures='none',
-                         iterations=301, snapshot_every=100, step_by_step=True)
+                         iterations=201, snapshot_every=100, step_by_step=True)
 
 
 def pids(folder, seed):
@@ -30,7 +30,7 @@ def pids(folder, seed):
     return [int(line) for line in Path(folder, f'{seed}.pids').read_text().split()]
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, 'it took too long'

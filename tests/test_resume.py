@@ -166,12 +166,10 @@ def test_a_run_is_finished_as_it_is(half, tmp_path):
     assert_same_numbers(half, tmp_path/'short')
 
 
-@pytest.mark.parametrize('run', ['half', 'done'])
-def test_fewer_iterations_than_are_trained(run, request, capsys):
-    folder = request.getfixturevalue(run)
-    n = trained(folder)
+def test_fewer_iterations_than_are_trained(half, capsys):
+    n = trained(half)
     words = '--resume', '--iterations', n - 1
-    assert_refused(folder, words, 2, capsys, f'argument --iterations: {n - 1} ', f'the {n} that')
+    assert_refused(half, words, 2, capsys, f'argument --iterations: {n - 1} ', f'the {n} that')
 
 
 @pytest.mark.parametrize('name', ['half', "it's mine", '-x'])
@@ -272,15 +270,12 @@ def test_a_setting_of_another_type(name, value, done, capsys):
 # ----------------------------------------------------------------------------- damage and mixtures
 
 DAMAGE = {
-    'empty checkpoint': ('checkpoint.npz', cut(0)),
     'cut checkpoint': ('checkpoint.npz', cut(0.9999)),
     'a wrong bit': ('checkpoint.npz', replace(b'"iteration": 41', b'"iteration": 40')),
     'cut settings': ('settings.json', cut(0.5)),
     'cut metrics': ('metrics.csv', cut(0.5)),
     'renamed column': ('metrics.csv', replace(b'D on Real', b'D on real')),
-    'added column': ('metrics.csv', replace(b'\n', b',mine\n')),
     'byte order mark': ('metrics.csv', lambda content: b'\xef\xbb\xbf' + content),
-    'cut log': ('loss_logs.csv', cut(0.9)),
     'other log': ('loss_logs.csv', replace(b'Iteration', b'Step')),
     'no log': ('loss_logs.csv', None)}
 
@@ -302,8 +297,8 @@ def test_weights_that_are_not_finite(done, capsys):
     assert_refused(done, LONGER, 1, capsys, done/'checkpoint.npz')
 
 
-@pytest.mark.parametrize('settings', [dict(hidden=[5]), dict(seed=1), dict(learning_rate=0.1)],
-                         ids=['other networks', 'other seed', 'other rate'])
+@pytest.mark.parametrize('settings', [dict(hidden=[5]), dict(seed=1)],
+                         ids=['other networks', 'other seed'])
 def test_a_checkpoint_of_another_run(settings, done, capsys):
     """Of networks of the same shape, too."""
     edit_settings(done, **settings)
@@ -322,9 +317,8 @@ def test_a_summary_of_another_program(text, words, done, capsys):
     assert_refused(done, words, 1, capsys, done/'summary.json')
 
 
-@pytest.mark.parametrize('words', [LONGER, ['--resume', '--pictures', 'all']],
-                         ids=['longer', 'pictures'])
-@pytest.mark.parametrize('run', ['half', 'done'])
+@pytest.mark.parametrize('run, words', [
+    ('half', ['--resume']), ('done', ['--resume', '--pictures', 'all'])], ids=['half', 'done'])
 def test_a_run_that_lost_its_checkpoint(run, words, request, capsys):
     """It does not start anew over what is left."""
     folder = request.getfixturevalue(run)
@@ -332,11 +326,12 @@ def test_a_run_that_lost_its_checkpoint(run, words, request, capsys):
     assert_refused(folder, words, 1, capsys, folder/'checkpoint.npz')
 
 
-@pytest.mark.parametrize('name', [
-    'saved_model', 'saved_model/saved_model.pb', 'saved_model/variables/variables.index',
-    'generated_samples.csv', 'snapshots/data.npz'])
-def test_what_can_be_made_again_is(name, done, finished):
-    change(done, name, None)
+@pytest.mark.parametrize('names', [
+    ['saved_model', 'generated_samples.csv', 'snapshots/data.npz'],
+    ['saved_model/variables/variables.index']], ids=['all', 'a part'])
+def test_what_can_be_made_again_is(names, done, finished):
+    for name in names:
+        change(done, name, None)
     assert command('--resume', '--output', done) == 0
     assert compare(done, finished) == []
 
@@ -345,5 +340,6 @@ def test_what_cannot_be_made_again_is_told(done, capsys):
     change(done, 'snapshots', None)
     assert command('--resume', '--output', done) == 0
     said = capsys.readouterr().out
-    assert '3 of 3 snapshots are missing and cannot be made again' in said
+    assert '3 of 3 snapshots are missing' in said
+    assert 'cannot be made again' in said
     assert (done/'snapshots/data.npz').exists()

@@ -199,7 +199,8 @@ def without_listeners(folder):
     os.dup2(writing, 1)
     os.close(reading)
     os.close(2)
-    return command(*STEPS, *QUIET, '--print-every', 1, '--output', folder)
+    words = '--iterations', 5, '--print-every', 1, '--hidden', 4, '--step-by-step'
+    return command(*words, *QUIET, '--output', folder)
 
 
 def train_without_stderr(folder):
