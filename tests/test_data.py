@@ -759,9 +759,23 @@ def test_the_saved_model_makes_the_samples_of_their_noise(trained):
     assert np.mean(off > 1e-5*made.std(axis=0)) < 0.001
 
 
-def test_a_table_is_judged_by_rows_held_out(trained):
-    assert {'floor', 'shuffled'} <= trained.final.keys()
-    assert trained.verdict
+@pytest.fixture
+def held_out(trained, table):
+    """The rows held out of the table, and the columns' deviations of the others."""
+    data = program.make_data(program.Settings(trained.settings), table)
+    return data.held_out, data.spread
+
+
+def test_a_table_is_judged_by_all_samples_and_the_rows_held_out(held_out, trained):
+    rows, spread = held_out
+    distance = program.energy_distance_to(rows, spread, unpaired=True)
+    expected, error = distance(trained.samples)
+    assert trained.final['energy_distance'] == pytest.approx(expected)
+    assert trained.final['energy_distance_error'] == pytest.approx(error)
+
+
+def test_a_table_is_compared_with_its_real_and_its_shuffled_rows(trained):
+    assert trained.final['floor'] < trained.final['shuffled']
 
 
 @pytest.fixture(scope='session')
