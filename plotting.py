@@ -246,9 +246,9 @@ def moving_text(ax, x, y, **style):
     return ax.text(x, y, '', transform=ax.transAxes, **style, **ANIMATED)
 
 
-def feature_axes(step, ax, square=False):
-    """Axes for features around the update of network `step`, which follow them; square ones have
-    one scale. Returns the function that shows clouds [4, n, 2] and D's last layer, `boundary`."""
+def feature_axes(step, ax, centers=False):
+    """Axes for the features h3 around the update of network `step`, or their centers on one scale,
+    which follow them. Returns the function that shows those of a snapshot, and returns them."""
     ax.set(xlim=(0, 1), ylim=(0, 1), **BARE)
     ax.set_xlabel('feature 1', loc='left')
     ax.set_ylabel('feature 2', loc='bottom')
@@ -256,21 +256,28 @@ def feature_axes(step, ax, square=False):
     height = moving_text(ax, -0.02, 1, ha='right', va='top', rotation=90)
     move_bands = answer_bands(ax)
     labels = [f'{name} {step} step' for name, *_ in FEATURES]
-    move_series = four_series(ax, labels, 1.6 if square else 1)
+    move_series = four_series(ax, labels, 1.6 if centers else 1)
 
-    def show(clouds, boundary):
+    def show(snapshot):
+        first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
+        before, after = snapshot['features'][first:first + 2].astype(float)
+        clouds = np.stack([before[0], after[0], before[1], after[1]])  # real, generated
+        if centers:
+            clouds = clouds.mean(axis=1, keepdims=True)
         lowest = clouds.min(axis=(0, 1))
         highest = clouds.max(axis=(0, 1))
         ends = [round_ends(*pair) for pair in zip(lowest, highest)]
         low, high = np.transpose(ends)
-        if square:
+        if centers:
             lacking = np.ptp(ends, axis=1).max() - (high - low)
             low = low - lacking/2
             high = high + lacking/2
         width.set_text(f'{low[0]:.10g} to {high[0]:.10g}')
         height.set_text(f'{low[1]:.10g} to {high[1]:.10g}')
-        move_bands(boundary, low, high)
+        boundary = snapshot.get('boundary', np.full([2, 3], np.nan))  # older runs have none
+        move_bands(boundary[1], low, high)
         move_series((clouds - low)/(high - low))
+        return clouds
     return show
 
 
@@ -315,31 +322,22 @@ def answer_bands(ax):
     return move
 
 
-def around_step(snapshot, step):
-    """Features h3 around the update of network `step`, [4, n, 2] as FEATURES, and D's last layer
-    after it."""
-    first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
-    real, generated = snapshot['features'][first:first + 2].astype(float).swapaxes(0, 1)
-    boundary = snapshot.get('boundary', np.full([2, 3], np.nan))[1]  # older runs have none
-    return np.concatenate([real, generated]), boundary.astype(float)
-
-
 def transformed_features(step, figure, data):
     """Features h3 of both kinds of samples around the update of network `step`."""
     show = feature_axes(step, figure.add_subplot())
     figure.legend(**LEGEND)
-    return lambda snapshot: show(*around_step(snapshot, step))
+    return show
 
 
 def centroids(step, figure, data):
     """The centroids of those four clouds; beside them, enlarged, the generated centroid's move as
     seen from the real one: it came nearer where the arrow ends in the disc around the real one."""
     left, right = figure.subplots(1, 2, subplot_kw=dict(aspect='equal'))
-    show = feature_axes(step, left, square=True)
+    show = feature_axes(step, left, centers=True)
     left.set_title('where they are')
     right.set(xlim=(-1, 1), ylim=(-1, 1), **BARE)
     right.set_title('distance to the real centroid\n ')
-    right.set_xlabel('enlarged, edge to edge', loc='left')
+    right.set_xlabel('enlarged, as seen from it', loc='left')
     distances = moving_text(right, 0.5, 1.03, ha='center')
     width = moving_text(right, 1, -0.02, ha='right', va='top')
     disc = Circle((0, 0), color=NEARER, label='nearer to the real centroid', **ANIMATED)
@@ -352,10 +350,7 @@ def centroids(step, figure, data):
     figure.legend(**LEGEND)
 
     def update(snapshot):
-        clouds, boundary = around_step(snapshot, step)
-        centers = clouds.mean(axis=1, keepdims=True)
-        show(centers, boundary)
-        real, real_after, before, after = centers[:, 0]
+        real, real_after, before, after = show(snapshot)[:, 0]
         apart = real - before
         moved = after - before - (real_after - real)
         distance = np.hypot(*apart)
@@ -365,7 +360,7 @@ def centroids(step, figure, data):
         distances.set_text(f'{distance:.{digits}g} → {distance_after:.{digits}g}: {word}')
 
         _, reach = round_ends(0, np.abs(moved).max())
-        width.set_text(f'{2*reach:g}')
+        width.set_text(f'{2*reach:g} wide')
         apart, moved, distance = apart/reach, moved/reach, distance/reach
         disc.set_radius(min(distance, FAR))
         disc.set_center(apart*disc.radius/distance)
@@ -379,6 +374,7 @@ def decision(figure, data):
     """D(x) over the data's plane, with the line where D cannot tell, and samples over it."""
     update_samples = samples(figure, data)
     ax, = figure.axes
+    ax.spines[:].set_animated(True)  # over the colours
     colours = cm.ScalarMappable(cmap=PALE)
     figure.colorbar(colours, ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
 
@@ -419,16 +415,19 @@ def mapping(figure, data):
     facecolors = np.stack([u, 0.75*v, 1 - u], axis=1)
 
     left = figure.add_subplot(1, 2, 1, aspect='equal', xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    left.set_title(f'noise: the first two\nof {further + 2} values' if further > 0 else 'noise')
+    left.set_title('noise')
     left.set(xlabel='Z, first value', ylabel='' if strip else 'Z, second value')
     left.add_collection(
         PolyCollection(sheet, facecolors=facecolors, edgecolors='w', linewidths=0.3))
 
     (right, _), = data_axes(figure, data, 122)
-    right.set_title('what the generator makes of it' if further <= 0 else
-                    'what the generator makes of it,\nthe further values drawn at random')
-    style = dict(facecolors=facecolors, edgecolors=facecolors, linewidths=3 if strip else 0.5)
-    image = PolyCollection([], alpha=0.15 if further > 0 else 0.45, **style, **ANIMATED)
+    right.set_title('what the generator makes of it')
+    style = dict(ANIMATED, color=facecolors, linewidths=3 if strip else 0.5, alpha=0.45)
+    if further > 0:
+        left.set_title(f'noise, the first two\nof {further + 2} values')
+        right.set_title('what the generator makes of it,\nthe further values drawn at random')
+        style['alpha'] = 0.15
+    image = PolyCollection([], **style)
     right.add_collection(image, autolim=False)
 
     def update(snapshot):
