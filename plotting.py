@@ -62,12 +62,15 @@ rcParams.update({
     'figure.constrained_layout.use': True,
     'figure.constrained_layout.w_pad': 0.08,
     'figure.constrained_layout.h_pad': 0.08,
-    'axes.titlesize': 10,
+    'axes.titlesize': 9,
+    'axes.labelsize': 9,
     'xtick.labelsize': 8,
     'ytick.labelsize': 8,
     'image.cmap': 'gray',
     'legend.frameon': False,
     'legend.fontsize': 9,
+    'lines.linewidth': 1,
+    'lines.markersize': 4,
 })
 REAL = '#0072b2'  # the colour-blind, too, tell it from the next; both are the same in every picture
 GENERATED = '#d55e00'
@@ -243,7 +246,7 @@ def image_samples(figure, data):
 
 def moving_text(ax, x, y, **style):
     """Of numbers alone: each letter that is drawn anew takes its time."""
-    return ax.text(x, y, '', transform=ax.transAxes, **style, **ANIMATED)
+    return ax.text(x, y, '', fontsize=9, transform=ax.transAxes, **style, **ANIMATED)
 
 
 def feature_axes(step, ax, centers=False):
@@ -300,7 +303,7 @@ def answer_bands(ax):
     for shade in PALE((np.arange(BANDS) + 0.5)/BANDS):
         bands += ax.fill([0], [0], color=shade, linewidth=0, antialiased=False, **ANIMATED)
     label = 'D(x) = 0.5; blue: D says real'
-    line, = ax.plot([], [], color='black', linewidth=1, label=label, **ANIMATED)
+    line, = ax.plot([], [], color='black', label=label, **ANIMATED)
     ax.spines[:].set_animated(True)  # over the bands
     answers = np.arange(1, BANDS)/BANDS
     logits = np.array([-np.inf, *np.log(answers/(1 - answers)), np.inf])
@@ -343,7 +346,7 @@ def centroids(step, figure, data):
     disc = Circle((0, 0), color=NEARER, label='nearer to the real centroid', **ANIMATED)
     right.add_patch(disc)
     right.spines[:].set_animated(True)
-    toward, = right.plot([], [], '--', color=GREY, lw=1, label='straight to it', **ANIMATED)
+    toward, = right.plot([], [], '--', color=GREY, label='straight to it', **ANIMATED)
     arrow = right.arrow(0, 0, 1, 1, color=GENERATED, width=0.01, head_width=0.09,
                         length_includes_head=True, **ANIMATED)
     move_series = four_series(right, ['']*4, 1.6)
@@ -415,8 +418,7 @@ def mapping(figure, data):
     facecolors = np.stack([u, 0.75*v, 1 - u], axis=1)
 
     left = figure.add_subplot(1, 2, 1, aspect='equal', xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    left.set_title('noise')
-    left.set(xlabel='Z, first value', ylabel='' if strip else 'Z, second value')
+    left.set(title='noise', xlabel='Z, first value', ylabel='' if strip else 'Z, second value')
     left.add_collection(
         PolyCollection(sheet, facecolors=facecolors, edgecolors='w', linewidths=0.3))
 
@@ -441,8 +443,6 @@ def mapping(figure, data):
 # Each function draws on a figure from the numbers in the folder; nothing where there are none yet.
 
 EQUILIBRIUM = {'2 ln 2': 2*math.log(2), 'ln 2': math.log(2)}  # D's and G's loss
-
-
 PANELS = (  # title, scale, column -> colour, what it should come to -> number, or name in the data
     ('Losses', 'linear', {'Discriminator Loss Mean': DARK, 'Generator Loss Mean': GENERATED},
      EQUILIBRIUM),
@@ -460,7 +460,7 @@ PANELS = (  # title, scale, column -> colour, what it should come to -> number, 
      {'0: they are mixed': 0}),
     ('Distance of the two centroids of features', 'log', {'Centroid Distance After': DARK},
      {'0: they coincide': 0}),
-    ('Share of G steps so far that brought them nearer', 'share', {'Share Nearer': GENERATED},
+    ('Share of G steps so far that brought these nearer', 'share', {'Share Nearer': GENERATED},
      {'0.9: "almost always"': 0.9}),
     ('Largest move of real features by a G step', 'linear', {'Largest Real Move': REAL},
      {'must be 0': 0}),
@@ -498,9 +498,9 @@ def training_loss(figure, data):
         level = EQUILIBRIUM[words]
         ax.plot(rows[:, 0], rows[:, k], color=color, linewidth=0.5, alpha=0.25,
                 label=f'{name} loss of single iterations')
-        ax.plot(smooth[:, 0], smooth[:, k], 'o-', markevery=[-1], markersize=4, color=color,
+        ax.plot(smooth[:, 0], smooth[:, k], 'o-', markevery=[-1], color=color,
                 linewidth=1.6, label=f'{name} loss, running mean')
-        ax.axhline(level, color=color, linewidth=1, linestyle='--',
+        ax.axhline(level, color=color, linestyle='--',
                    label=f'equilibrium, {words} = {level:.4f}')
 
     losses = rows[:, 1:]
@@ -531,15 +531,15 @@ def metrics(figure, data):
 
 
 def draw_panel(ax, iterations, columns, data, title, scale, curves, levels):
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title)
     ax.locator_params(axis='x', nbins=5)
     for name, color in curves.items():
-        ax.plot(iterations, columns[name], '.-', color=color, linewidth=1, markersize=4, label=name)
+        ax.plot(iterations, columns[name], '.-', color=color, label=name)
     for (label, value), style in zip(levels.items(), ('--', ':')):
         if isinstance(value, str):
             value = float(data.get(value, np.nan))
         if math.isfinite(value):
-            ax.axhline(value, color=GREY, linestyle=style, linewidth=1, label=label)
+            ax.axhline(value, color=GREY, linestyle=style, label=label)
 
     drawn = np.concatenate([line.get_ydata() for line in ax.lines])
     if scale == 'share':
@@ -583,7 +583,7 @@ def draw_shares(figure, names, real, generated):
     lines = math.ceil(len(names)/4)
     for k, name in enumerate(names):
         ax = figure.add_subplot(lines, min(4, len(names)), k + 1, ylim=(-0.03, 1.03))
-        ax.set_title(short(name), fontsize=9)
+        ax.set_title(short(name))
         for rows, color, width in (real, REAL, 2.2), (generated, GENERATED, 1.1):
             shares = np.linspace(0, 1, len(rows))
             ax.step(np.sort(rows[:, k]), shares, where='post', color=color, linewidth=width)

@@ -174,7 +174,7 @@ def draw_metrics(folder, **columns):
 
 @pytest.mark.parametrize('column, values, title', [
     ('D on Real', None, 'Mean D(x)'),
-    ('Moved Toward', None, 'Share of G steps so far that brought them nearer'),
+    ('Moved Toward', None, 'Share of G steps so far that brought these nearer'),
     ('Energy Distance', ['nan', 'inf', ''], 'Energy distance'),
 ], ids=['removed', 'needed for another', 'not finite'])
 def test_a_column_that_is_missing_has_no_panel(column, values, title, tmp_path):
@@ -210,7 +210,7 @@ def test_energy_distances_lie_within_their_panel(values, tmp_path):
 
 def test_the_share_of_moves_toward_is_that_of_all_so_far(tmp_path):
     panels = draw_metrics(tmp_path/'run', **{'Moved Toward': ['1', '0', '1']})
-    ax = panels['Share of G steps so far that brought them nearer']
+    ax = panels['Share of G steps so far that brought these nearer']
     assert ax.lines[0].get_ydata() == pytest.approx([1, 1/2, 2/3])
 
 
@@ -636,6 +636,16 @@ def test_the_end_of_stdin_is_as_good_as_a_word(sent, heard, tmp_path, monkeypatc
     monkeypatch.setattr(plotting.select, 'select', lambda *_: ([0], [], []))
     monkeypatch.setattr(plotting.os, 'read', lambda *_: sent)
     assert drawing.hear() == heard
+
+
+def test_a_page_waits_for_nothing_after_a_signal(tmp_path, monkeypatch):
+    make_folder(tmp_path/'run', NORMAL[:, :2], pictures='none')
+    drawing = plotting.Drawing(tmp_path/'run', os.getppid(), asked=[signal.SIGTERM])
+    written = []
+    monkeypatch.setattr(plotting, 'write_page', lambda drawing: written.append(drawing.live))
+    with pytest.raises(SystemExit):
+        drawing.check()
+    assert written == [False]
 
 
 def test_it_draws_for_no_other_run(copy):
