@@ -1087,6 +1087,7 @@ class Drawing:
                              'give the output folder of one')
         if not self.settings:
             raise Failure(f'{folder/"settings.json"} is damaged: it holds nothing')
+        self.home = os.open(folder, os.O_RDONLY)
         self.turn = os.open(folder/'snapshots', os.O_RDONLY)
         names = self.data['names'].tolist()
         self.data.update(self.settings, folder=folder, names=names)
@@ -1101,7 +1102,14 @@ class Drawing:
             complain('the font lacks letters of the column names, which are drawn as boxes')
 
     def check(self):
-        """Ends the process when a signal asks for it, and with the run that it draws for."""
+        """Ends the process when a signal asks for it, with the run that it draws for, and where
+        the folder is another by now: that of another run."""
+        try:
+            same = os.path.samestat(os.stat(self.folder), os.fstat(self.home))
+        except OSError:
+            same = False
+        if not same:
+            sys.exit(1)
         orphaned = self.parent and os.getppid() != self.parent
         if not self.asked and not orphaned:
             return
