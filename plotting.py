@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P does not look here
-from gan_quadratic import (
-    INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing)
+from gan_quadratic import INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing
 
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", the first time
 os.environ['MPLBACKEND'] = 'agg'
