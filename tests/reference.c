@@ -1,15 +1,18 @@
-/* The default training in C99 on one thread: what an iteration costs where nothing is general. See benchmark.py.
+/* The default training in C99 on one thread: what an iteration costs where nothing is general. See
+   benchmark.py.
 
-   A layer lies as [units][ROWS], so that the innermost loops go along the batch, which compilers make vector
-   instructions of. Rows are real samples, then generated ones; functions work on those from `first` on. Weights lie as
-   TensorFlow has them: of each layer the kernel [inputs][units], then the bias. */
+   A layer lies as [units][ROWS], so that the innermost loops go along the batch, which compilers
+   make vector instructions of. Rows are real samples, then generated ones; functions work on those
+   from `first` on. Weights lie as TensorFlow has them: of each layer the kernel [inputs][units],
+   then the bias. */
 #include <math.h>
 
 enum { BATCH = 256, ROWS = 2*BATCH, HIDDEN = 16 };
 typedef float Layer[HIDDEN][ROWS];
 
 /* out = in * kernel + bias, through leaky_relu where hidden. */
-static inline void forward(int first, const float *w, int inputs, int units, int hidden, Layer in, Layer out)
+static inline void forward(int first, const float *w, int inputs, int units, int hidden,
+                           Layer in, Layer out)
 {
     for (int j = 0; j < units; j++)
         for (int r = first; r < ROWS; r++) {
@@ -21,8 +24,8 @@ static inline void forward(int first, const float *w, int inputs, int units, int
 }
 
 /* d_in = d_out * transposed kernel, through the leaky_relu that made `in` where hidden. */
-static inline void backward(int first, const float *w, int inputs, int units, int hidden, Layer d_out, Layer in,
-                            Layer d_in)
+static inline void backward(int first, const float *w, int inputs, int units, int hidden,
+                            Layer d_out, Layer in, Layer d_in)
 {
     for (int i = 0; i < inputs; i++)
         for (int r = first; r < ROWS; r++) {
@@ -54,7 +57,8 @@ static inline void update(int size, float *w, float *squares, const float *g)
     }
 }
 
-/* The mean cross-entropy of a batch's logits against ones (sign -1) or zeros (sign 1), its gradient by each logit. */
+/* The mean cross-entropy of a batch's logits against ones (sign -1) or zeros (sign 1), and its
+   gradient by each logit. */
 static float cross_entropy(float sign, const float *logits, float *d_logits)
 {
     float sum = 0;
@@ -66,8 +70,10 @@ static float cross_entropy(float sign, const float *logits, float *d_logits)
     return sum/BATCH;
 }
 
-/* n iterations on X [n][BATCH][2] and Z [n][BATCH][2]; losses [n][2]: the discriminator's, the generator's. */
-void train(int n, const float *X, const float *Z, float *G, float *D, float *G_squares, float *D_squares, float *losses)
+/* n iterations on X [n][BATCH][2] and Z [n][BATCH][2]; losses [n][2]: the discriminator's, the
+   generator's. */
+void train(int n, const float *X, const float *Z, float *G, float *D, float *G_squares,
+           float *D_squares, float *losses)
 {
     static Layer z, g1, g2, x, h1, h2, h3, logits, d_logits, d3, d2, d1, d_x, d_g2, d_g1;
     float g[357];

@@ -182,8 +182,10 @@ def study_claims(seeds, flags, map_runs):
     for schedule in schedules:
         print_title(schedule, seeds)
         found = list(itertools.islice(results, seeds))
-        print_table(['Claim', 'Measured', 'Median', 'Least', 'Most', 'Claim holds in'],
-                    claims_rows([each for each in found if each], seeds))
+        summaries = [each for each in found if each]
+        if summaries:
+            print_table(['Claim', 'Measured', 'Median', 'Least', 'Most', 'Claim holds in'],
+                        claims_rows(summaries, seeds))
         print(f'Energy distance, seed by seed: {listed(energy_distances(found))}\n', flush=True)
 
 
@@ -266,6 +268,7 @@ def study_exercises(seeds, flags, map_runs):
 
 # ------------------------------------------------------------------------- the measures themselves
 
+CASE_DRAWS = 50      # of samples that are wrong in a known way
 REPEATS = 200        # on fresh rows, to know how much a figure from so few differs
 JUDGING_ROWS = 1000  # fresh ones, as many as the neighbours' test takes
 COLUMNS = 6
@@ -274,9 +277,11 @@ FEW_ROWS, MANY_ROWS = 150, 1000
 
 def study_measures(seeds, flags, map_runs):
     """The measures on samples that are known to be right or wrong, and their standard errors."""
-    print('Samples made from the default data: what the measures say of them\n')
-    print_table(['Samples', 'Energy distance', 'Its error', 'Neighbours: samples, real'],
-                cases_rows(np.random.default_rng(0)))
+    print(f'{program.MEASURED_ROWS} samples made from the default data, beside as many real ones; '
+          f'means and deviations of {CASE_DRAWS} draws\n')
+    print_table(['What is wrong', 'Energy distance', 'Its deviation', 'Its error, as measured',
+                 'Neighbours: samples, real', 'Their deviations'],
+                cases_rows())
 
     sizes = [FEW_ROWS]*seeds + [MANY_ROWS]
     tables = [normal_rows(n, np.random.default_rng(seed)) for seed, n in enumerate(sizes)]
@@ -294,24 +299,39 @@ def normal_rows(n, rng):
     return rng.normal(size=[n, COLUMNS])
 
 
-def cases_rows(rng):
-    """The rows of a table: samples of the tutorial's data that were spoiled in a known way."""
-    n = program.FINAL_ROWS
-    real = program.sample_data(n, rng=rng)
-    fresh = program.sample_data(2*n, rng=rng)
-    x = fresh[:, 0]
+def spoiled(real, n, rng):
+    """Samples [n, 2] of the tutorial's data that are wrong in a known way, by what is wrong."""
+    drawn = program.sample_data(3*n, rng=rng)
+    x = drawn[:, 0]
     outside_bin = (x < 10) | (x >= 15)  # the bin is the twentieth part of the range
-    cases = {'another draw': fresh[:n]}
+    cases = {'nothing: another draw': drawn[:n]}
     for deviation in 10, 30, 100, 300:
-        noise = np.stack([np.zeros(n), deviation*rng.normal(size=n)], axis=1)
-        cases[f'noise of {deviation} on y'] = fresh[:n] + noise
-    cases['the left arm is lost'] = fresh[x >= 0][:n]
-    cases['x from 10 to 15 is empty'] = fresh[outside_bin][:n]
+        noise = np.zeros([n, 2])
+        noise[:, 1] = deviation*rng.normal(size=n)
+        cases[f'noise of {deviation} on y'] = drawn[:n] + noise
+    cases['no left arm'] = drawn[x >= 0][:n]
+    cases['no x from 10 to 15'] = drawn[outside_bin][:n]
     cases['copies of the real ones'] = real.copy()
-    for name, samples in cases.items():
-        distance, error = program.energy_distance_to(real)(samples)
-        shares = program.neighbour_shares(samples, real)
-        yield [name, f'{distance:.2g}', f'{error:.1g}', listed(shares)]
+    return cases
+
+
+def cases_rows():
+    """The rows of a table: of each case the means over draws, and what they vary by."""
+    n = program.MEASURED_ROWS
+    measured = {}
+    for seed in range(CASE_DRAWS):
+        rng = np.random.default_rng(seed)
+        real = program.sample_data(n, rng=rng)
+        distance_to_real = program.energy_distance_to(real)
+        for name, samples in spoiled(real, n, rng).items():
+            distance, error = distance_to_real(samples)
+            shares = program.neighbour_shares(samples, real)
+            measured.setdefault(name, []).append([distance, error, *shares])
+    for name, draws in measured.items():
+        distance, error, *shares = np.mean(draws, axis=0)
+        deviation, _, *of_shares = np.std(draws, axis=0)
+        yield [name, f'{distance:.2g}', f'{deviation:.2g}', f'{error:.2g}', listed(shares),
+               listed(of_shares)]
 
 
 def repeats_row(rows, results):
@@ -330,13 +350,19 @@ def repeats_row(rows, results):
     _, held_out = program.hold_out(rows, len(rows), rng)
     repeats = np.array([distance_and_shares(len(held_out)) for _ in range(REPEATS)])
     by_many = distance_and_shares(JUDGING_ROWS)
-    said_shares = [said[f'neighbours_{name}'] for name in ('samples', 'real', 'error')]
-    of_distance, of_samples, of_real = [
-        f'{mean:.3f}, {deviation:.3f}'
-        for mean, deviation in zip(repeats.mean(axis=0), repeats.std(axis=0), strict=True)]
-    return [len(rows), listed([said['energy_distance'], said['energy_distance_error']]),
-            of_distance, listed(said_shares), of_samples, of_real, listed(by_many),
-            results['verdict']]
+    return [
+        len(rows),
+        listed([said['energy_distance'], said['energy_distance_error']]),
+        mean_and_deviation(repeats[:, 0]),
+        listed([said['neighbours_samples'], said['neighbours_real'], said['neighbours_error']]),
+        mean_and_deviation(repeats[:, 1]),
+        mean_and_deviation(repeats[:, 2]),
+        listed(by_many),
+        results['verdict']]
+
+
+def mean_and_deviation(values):
+    return f'{values.mean():.3f}, {values.std():.3f}'
 
 
 # ------------------------------------------------------------------------------------ command line
@@ -353,7 +379,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False)
     parser.add_argument('study', choices=STUDIES)
-    parser.add_argument('--seeds', type=int, metavar='N', help=f'of each kind (default: {SEEDS})')
+    defaults = ', '.join(f'{study} {seeds}' for study, seeds in SEEDS.items())
+    parser.add_argument('--seeds', type=int, metavar='N', help=f'of each kind ({defaults})')
     parser.add_argument('--scheduler', metavar='ADDRESS', help="of Dask, or 'local'")
     arguments, further = parser.parse_known_args()
     flags = program_flags(further)

@@ -1,5 +1,6 @@
 """The folder of a run: what it is called, and what a new run finds, keeps and replaces there."""
 import os
+import shutil
 
 import pytest
 
@@ -113,7 +114,14 @@ def test_a_second_run_in_the_folder_refuses(words, done, capsys):
 # ------------------------------------------------------------------------------- what is replaced
 
 def test_a_new_run_replaces_a_finished_one(done, finished):
+    """But for files of the user's."""
+    mine = done/'saved_model'/'README.md', done/'tensorboard'/'mine.txt'
+    for path in mine:
+        path.write_text('mine')
     assert command(*NEW_RUN, '--output', done) == 0
+    for path in mine:
+        assert path.read_text() == 'mine'
+        path.unlink()
     assert compare(done, finished) == []
     assert len(os.listdir(done/'tensorboard')) == 1
 
@@ -163,4 +171,15 @@ def test_a_start_that_fails_destroys_nothing(place, failing, status, done, monke
     compiled = '--hidden', '4', '--seed', '1'
     assert command(*compiled, '--overwrite', '--output', done) == status
     one_line(capsys)
+    assert files(done) == before
+
+
+@pytest.mark.parametrize('name', ['snapshots', 'tensorboard'])
+def test_a_file_in_the_place_of_a_folder(name, done, capsys):
+    """The finished run beside it is not lost by a start that cannot succeed."""
+    shutil.rmtree(done/name)
+    (done/name).write_text('mine')
+    before = files(done)
+    assert command(*NEW_RUN, '--output', done) != 0
+    one_line(capsys, done/name)
     assert files(done) == before

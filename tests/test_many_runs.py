@@ -11,9 +11,6 @@ import pytest
 from helpers import FORKS, SAME
 from helpers import gan_quadratic as program
 
-dask = pytest.importorskip('dask')
-distributed = pytest.importorskip('dask.distributed')
-
 SEEDS = 0, 1
 
 
@@ -40,6 +37,8 @@ def wait_until(condition, seconds=120):
 @pytest.fixture
 def client(tmp_path):
     """A client of two processes, forked from one that has imported TensorFlow."""
+    dask = pytest.importorskip('dask')
+    distributed = pytest.importorskip('dask.distributed')
     assert FORKS.get_start_method() == 'forkserver'
     multiprocessing.forkserver.ensure_running()  # before Dask names other modules to import
     with (dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'}),

@@ -46,6 +46,7 @@ def edit_settings(folder, **changed):
 def assert_refused(folder, words, status, capsys, *pieces):
     """The command says so in a line and changes nothing in the folder."""
     before = files(folder)
+    capsys.readouterr()  # what making the folder said
     assert command(*words, '--output', folder) == status
     one_line(capsys, *pieces)
     assert files(folder) == before
@@ -190,6 +191,13 @@ def test_the_message_after_an_interrupt_names_both_ways(
     assert f'--iterations {trained(Path(name))}' in line
 
 
+def test_an_interrupt_beside_a_damaged_checkpoint(half, monkeypatch, capsys):
+    change(half, 'checkpoint.npz', cut(0.5))
+    monkeypatch.setattr(program, 'run_command', lambda given: interrupt())
+    assert command('--resume', '--output', half) == 130
+    one_line(capsys, 'stopped')
+
+
 def test_an_unfinished_run_has_no_generator(half, capsys):
     """The line says how to come by one."""
     pieces = f'{half} holds no trained generator yet', '--resume', f'--iterations {trained(half)}'
@@ -251,7 +259,15 @@ def test_a_checkpoint_of_another_format_is_of_another_version(done, monkeypatch,
     assert_refused(done, LONGER, 1, capsys, done/'checkpoint.npz', 'of another version')
 
 
-@pytest.mark.parametrize('text', ['null', '[1]', '3', '"words"'])
+def test_settings_without_a_fingerprint(done, capsys):
+    """Which is no flag: the run can be sampled, and goes on or says in a line why not."""
+    edit_settings(done, fingerprint='left out')
+    assert command('--sample', 5, '--output', done) == 0
+    if command('--resume', '--output', done) != 0:
+        one_line(capsys, done/'settings.json')
+
+
+@pytest.mark.parametrize('text', ['null', '[1]'])
 def test_settings_that_are_none(text, done, capsys):
     (done/'settings.json').write_text(text)
     assert_refused(done, ['--resume'], 1, capsys, done/'settings.json', 'is damaged')

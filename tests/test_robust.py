@@ -230,8 +230,9 @@ def worker(tmp_path, monkeypatch):
             os._exit(0)
     at_iteration(monkeypatch, 10, start)
     yield started
-    os.kill(started[0], signal.SIGKILL)
-    os.waitpid(started[0], 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(started[0], signal.SIGKILL)
+        os.waitpid(started[0], 0)
 
 
 def test_a_forked_process_holds_neither_pictures_nor_lock(worker, tmp_path):
