@@ -683,11 +683,11 @@ def judge(final):
     uncertain = 2*final['neighbours_error']
     # Of images it is NaN, and no comparison holds.
     beyond = final['energy_distance'] - final.get('floor', math.nan) - 0.02
-    surely_near = not beyond + 2*final['energy_distance_error'] > 0
     surely_far = beyond - 2*final['energy_distance_error'] > 0
+    maybe_far = beyond + 2*final['energy_distance_error'] > 0
     if surely_far and final['energy_distance'] >= final['shuffled']:
         return Verdict(False, 'The samples are no nearer to real rows than shuffled columns.')
-    if surely_near and uncertain <= 0.1 and share + uncertain <= 0.6:
+    if not maybe_far and uncertain <= 0.1 and share + uncertain <= 0.6:
         return Verdict(True, 'The samples are as good as real rows, as far as those held out tell.')
     kind = (f'{share:.0%} (standard error {final["neighbours_error"]:.0%}) have a nearest '
             'neighbour of their own kind')
@@ -739,7 +739,8 @@ def is_header(first, second):
         return True
     numbers = [cell_value(cell) for cell in first]
     counted = numbers[0] in (0, 1) and set(np.diff(numbers)) == {1}
-    years_above_others = all(map(is_year, first)) and not all(map(is_year, second))
+    years_above_others = (len(first) > 1 and all(map(is_year, first))
+                          and not all(map(is_year, second)))
     if counted or years_above_others:
         note('a row; if it is names, write them as texts')
     return False
@@ -2075,10 +2076,10 @@ def check_folder(folder, settings, overwrite):
 
     lost = 'a run whose files are damaged'
     with suppress(Failure):
-        recorded = read_file(folder/'settings.json') or {}
-        if 'fingerprint' not in recorded:
+        if 'fingerprint' not in (read_file(folder/'settings.json') or {}):
             raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run '
                              'would write there; give another --output')
+        recorded = recorded_settings(folder, '--resume')
         lost = what_would_be_lost(folder, recorded, settings)
     if not lost:
         say(f'Replacing the finished run in {folder}, which had the same flags.')
@@ -2094,24 +2095,26 @@ def what_would_be_lost(folder, recorded, settings):
         return 'an unfinished run'
     if run_id(recorded) != run_id(settings):
         return 'a finished run with other flags'
-    if settings.iterations < recorded['iterations']:
-        return f'a finished run of {recorded["iterations"]} iterations'
+    if settings.iterations < recorded.iterations:
+        return f'a finished run of {recorded.iterations} iterations'
     return None
 
 
 def is_finished(folder, settings):
     """Has the run of these settings in a folder come to its end? Raises Failure."""
     summary = read_summary(folder)
-    return bool(summary) and summary['settings']['iterations'] == settings['iterations']
+    return bool(summary) and summary['settings']['iterations'] == settings.iterations
 
 
 def read_summary(folder):
     """What summary.json holds, None where there is none. Raises Failure."""
     path = folder/'summary.json'
     summary = read_file(path)
-    expected = {'claims', 'final', 'settings', 'delivered_iteration'}
+    if summary is None:
+        return None
     with reading(path):
-        if summary is not None and not summary.keys() >= expected:
+        ours = summary.keys() >= {'claims', 'final', 'settings', 'delivered_iteration'}
+        if not ours or 'iterations' not in summary['settings']:
             raise ValueError('it is of another program')
     return summary
 
@@ -2128,7 +2131,7 @@ def recorded_settings(folder, flag):
     if not recorded.keys() <= {*flags, 'fingerprint'}:
         raise Failure(f'{path} is of another version of this program; use that, or start anew by '
                       '--overwrite')
-    settings = Settings({**flags, **recorded})
+    settings = Settings({'fingerprint': None, **flags, **recorded})
     given = {name: settings[name] for name in flags}
     with reading(path):
         typed = {**flags, **parse(as_typed(given)), 'data': str(settings.data)}
@@ -2214,24 +2217,28 @@ def say(line, file=None):
 
 
 def describe(run):
-    """Prints what runs; * marks settings that were chosen for such data."""
+    """Prints what runs."""
     settings, data = run.settings, run.data
     rows = ''
-    if data.rows is not None:
-        kept = 'too few to have any' if data.held_out is None else len(data.held_out)
-        rows = f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
+    if data.own:
+        n_held_out = 0 if data.held_out is None else len(data.held_out)
+        rows = f', {len(data.rows)} rows to train on, {n_held_out} held out to judge the samples'
     parameters = {name: sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
                   for name in ('Generator', 'Discriminator')}
     defaults = data_defaults(settings.data, data.rows, data.image)
-    chosen = []
+    skipped = ['data', 'columns', 'fingerprint']
+    if not is_scaled(settings.data):
+        skipped.append('scale')
+    marked = []
     for name, value in settings.items():
-        if name not in ('data', 'columns', 'fingerprint'):
+        if name not in skipped:
             mark = '*' if (name, value) in defaults.items() else ''
-            chosen.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+            marked.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+    meaning = ' (*: chosen for such data)' if defaults else ''
     say(f'Data        {settings.data}, {len(data.names)} columns{rows}')
     say(f'Networks    generator of {parameters["Generator"]} parameters, '
         f'discriminator of {parameters["Discriminator"]}')
-    say(f'Settings    {", ".join(chosen)}')
+    say(f'Settings    {", ".join(marked)}{meaning}')
     say(f'Output      {run.folder}')
 
 
@@ -2406,6 +2413,11 @@ def parse(argv):
     return vars(make_parser().parse_args(argv))
 
 
+def is_scaled(data):
+    """Does --scale mean something to these data?"""
+    return data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled
+
+
 def check_meaning(given, settings):
     """Raises UsageError where a flag that was given has no meaning beside the other settings."""
     def refuse(flag, other):
@@ -2413,7 +2425,7 @@ def check_meaning(given, settings):
     data = settings.data
     if 'columns' in given and data in BUILT_IN:
         refuse('--columns', f'--data {data}')
-    if 'scale' in given and not (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled):
+    if 'scale' in given and not is_scaled(data):
         refuse('--scale', f'--data {data}')
     if 'activation' in given and settings.layer == 'maxout':
         refuse('--activation', '--layer maxout')
