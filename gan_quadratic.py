@@ -1595,7 +1595,6 @@ def sigmoid(logits):
 def event_writer(folder, iteration):
     """The function (**event) that writes an event for TensorBoard, into a new file, at once: errors
     of tf.summary.FileWriter's thread come late."""
-    folder.mkdir(exist_ok=True)
     file = tf.io.TFRecordWriter(str(folder/f'events.out.tfevents.{time.time():.6f}'))
 
     def write(**event):
@@ -1888,14 +1887,15 @@ def train_run(folder, settings, data, resuming=False):
             run = Run(folder, settings, data, sess)
             describe(run)
             train_block = run.networks.block_trainer(run.length)
+            make_folders(folder)
             if resuming:
                 run.restore()
             else:  # not before all that can fail at the start is done
                 discard(folder)
+                make_folders(folder)
             write_file(folder/'settings.json', **settings)
             if not run.iteration:
                 run.save()  # from here on, a run without a checkpoint has lost it
-            (folder/'snapshots').mkdir(exist_ok=True)
             write_file(folder/'snapshots/data.npz', run=run_id(settings),
                        **run.snapshots.picture_data)
             write_event = event_writer(folder/'tensorboard', run.iteration)
@@ -1908,6 +1908,12 @@ def train_run(folder, settings, data, resuming=False):
                       'memory: smaller networks or batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
+
+
+def make_folders(folder):
+    """Makes the folders of a run. Raises OSError where a file is in their place."""
+    for name in 'snapshots', 'tensorboard':
+        (folder/name).mkdir(exist_ok=True)
 
 
 def first_cause(error):
@@ -2131,11 +2137,11 @@ def recorded_settings(folder, flag):
     if not recorded.keys() <= {*flags, 'fingerprint'}:
         raise Failure(f'{path} is of another version of this program; use that, or start anew by '
                       '--overwrite')
-    settings = Settings({'fingerprint': None, **flags, **recorded})
+    settings = Settings({**flags, **recorded})
     given = {name: settings[name] for name in flags}
     with reading(path):
         typed = {**flags, **parse(as_typed(given)), 'data': str(settings.data)}
-        if typed != given:
+        if typed != given or 'fingerprint' not in recorded:
             raise ValueError('values that no flags give')
     return settings
 
@@ -2531,9 +2537,10 @@ def how_to_go_on(folder):
     if not (folder/'settings.json').exists():
         return 'nothing was saved yet'
     line = f'go on with: python gan_quadratic.py --resume --output {shell_path(folder)}'
-    trained = trained_iterations(folder)
-    if trained:
-        line += f'; or finish it as it is, by the same and --iterations {trained}'
+    with suppress(Failure):  # of a damaged checkpoint
+        trained = trained_iterations(folder)
+        if trained:
+            line += f'; or finish it as it is, by the same and --iterations {trained}'
     return line
 
 
