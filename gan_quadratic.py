@@ -12,7 +12,6 @@ in its order, up to `train_iteration`. They stand on their own; what a run needs
 """
 import argparse
 import atexit
-import contextlib
 import csv
 import errno
 import functools
@@ -35,6 +34,7 @@ import zlib
 from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import NormalDist
@@ -63,7 +63,7 @@ SILENCE = threading.Lock()  # stderr and the environment belong to all threads
 HOLD_BACK = ['sh', '-c', 'words=$(cat); printf "%s\\n" "$words" >&2']
 
 
-@contextlib.contextmanager
+@contextmanager
 def silence():
     """Discards what goes to stderr, unless this process dies meanwhile: what TensorFlow says as it
     is imported, and version 2.16 as XLA first compiles."""
@@ -90,7 +90,8 @@ class LateTensorFlow:
         lean = not ('TF_USE_LEGACY_KERAS' in os.environ or 'tensorflow' in sys.modules
                     or find_spec('tf_keras'))
         with silence():
-            os.environ.update({'TF_USE_LEGACY_KERAS': '1'} if lean else {})
+            if lean:
+                os.environ['TF_USE_LEGACY_KERAS'] = '1'
             import tensorflow.compat.v1 as module
             if lean:
                 del os.environ['TF_USE_LEGACY_KERAS']
@@ -471,15 +472,16 @@ def deviations(rows):
     return np.where(varies & (spread > 0), spread, 1)
 
 
-def standardised(rows, centre, spread):
-    """(rows - centre)/spread, [n, dim]; beyond 1e15 deviations all is equally far, so that squares
-    stay within single precision."""
-    return np.clip((rows - centre)/spread, -1e15, 1e15)
+def standardised(rows, real, spread=None):
+    """Rows [n, dim] less the mean of the real ones, divided by `spread`, by default the real ones'
+    deviations; beyond 1e15 all is equally far, so that squares stay within single precision."""
+    spread = deviations(real) if spread is None else spread
+    return np.clip((rows - real.mean(axis=0))/spread, -1e15, 1e15)
 
 
 def squared_distances(a, b, upper=False):
     """The squared distances of rows of a [n, d] to rows of b [m, d], in blocks that stay in the
-    cache: (slice of a, slice of b, block) each. upper: to none of the rows before."""
+    cache: (slice of a, block) each. upper: to none of the rows before these."""
     # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as
     # subtracting.
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones(len(a), a.dtype)])
@@ -487,52 +489,43 @@ def squared_distances(a, b, upper=False):
     step = max(1, 50_000//len(b))
     for first in range(0, len(a), step):
         rows = slice(first, min(first + step, len(a)))
-        columns = slice(first if upper else 0, len(b))
-        yield rows, columns, left[rows] @ right[columns].T
+        yield rows, left[rows] @ right[first if upper else 0:].T
 
 
-def mean_distances(a, b):
-    """The mean distance of each row of a [n, d] to those of b [m, d], and the other way round: [n]
-    and [m]."""
+def distance_sums(a, b, within=False):
+    """The sum of the distances of each row of a [n, d] to those of b [m, d], and the other way
+    round: [n] and [m]. within, where b is a: the two add up to the sum over all pairs."""
     of_a = np.zeros(len(a))
     of_b = np.zeros(len(b))
-    for rows, columns, squares in squared_distances(a, b):
+    for rows, squares in squared_distances(a, b, upper=within):
         block = np.sqrt(np.maximum(0, squares))  # by rounding, a square may be just below 0
         of_a[rows] += block.sum(axis=1)
-        of_b[columns] += block.sum(axis=0)
-    return of_a/len(b), of_b/len(a)
-
-
-def mean_distances_within(a, unpaired=False):
-    """The mean distance of each row of a [n, d] to all rows, unpaired: to all others. [n]"""
-    sums = np.zeros(len(a))
-    for rows, _, squares in squared_distances(a, a, upper=True):
-        block = np.sqrt(np.maximum(0, squares))
-        n = len(block)
-        sums[rows] += block.sum(axis=1)
-        sums[rows.stop:] += block[:, n:].sum(axis=0)
-    return sums/(len(a) - unpaired)
+        if within:
+            block[:, :len(block)] = 0  # both ways in the line above
+        of_b[-block.shape[1]:] += block.sum(axis=0)
+    return of_a, of_b
 
 
 def energy_distance_to(real, spread=None, unpaired=False):
     """The function samples [n, d] -> their energy distance (Szekely and Rizzo 2013) to these real
     [m, d], and its standard error. Coordinates are divided by `spread`, by default the real ones'
     deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
-    centre = real.mean(axis=0)
-    spread = deviations(real) if spread is None else spread
-    b = standardised(real, centre, spread).astype(np.float32)
-    real_to_real = mean_distances_within(b, unpaired)
+    def to_each_other(rows):
+        return sum(distance_sums(rows, rows, within=True))/(len(rows) - unpaired)
+    b = np.float32(standardised(real, real, spread))
+    real_to_real = to_each_other(b)
 
     def distance(samples):
-        a = standardised(samples, centre, spread).astype(np.float32)
-        to_real, from_real = mean_distances(a, b)
-        to_samples = mean_distances_within(a, unpaired)
+        a = np.float32(standardised(samples, real, spread))
+        to_real, from_real = distance_sums(a, b)
+        to_real /= len(b)
+        from_real /= len(a)
+        to_samples = to_each_other(a)
         value = 2*to_real.mean() - to_samples.mean() - real_to_real.mean()
         # What each row adds to it varies so much from row to row.
-        of_samples = 2*(to_real - to_samples)
-        of_real = 2*(from_real - real_to_real)
-        error = math.sqrt(of_samples.var()/len(a) + of_real.var()/len(b))
-        return float(value), error
+        of_samples = (to_real - to_samples).var()/len(a)
+        of_real = (from_real - real_to_real).var()/len(b)
+        return float(value), 2*math.sqrt(of_samples + of_real)
     return distance
 
 
@@ -542,16 +535,15 @@ def neighbour_shares(samples, real, spread=None):
     if alike, 1 if apart, 0 if copied. Of equal rows, the mean of a random choice among them counts.
     Coordinates are divided as in `energy_distance_to`."""
     n = min(len(samples), len(real), 1000)
-    spread = deviations(real) if spread is None else spread
-    both = standardised(np.concatenate([samples[:n], real[:n]]), real.mean(axis=0), spread)
+    both = standardised(np.concatenate([samples[:n], real[:n]]), real, spread)
     points, point, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
     point = point.ravel()
-    nearest = np.arange(len(points))  # of a point with several rows, the point itself
-    for rows, _, squares in squared_distances(points, points):
+    nearest = np.empty(len(points), int)
+    for rows, squares in squared_distances(points, points):
         each = np.arange(len(squares))
-        squares[each, rows.start + each] = np.inf
-        alone = counts[rows] == 1
-        nearest[rows][alone] = squares.argmin(axis=1)[alone]
+        # A point with several rows is nearest to itself.
+        squares[each, rows.start + each] = np.where(counts[rows] > 1, -np.inf, np.inf)
+        nearest[rows] = squares.argmin(axis=1)
 
     def of_own_kind(points_of_kind):
         of_kind = np.bincount(points_of_kind, minlength=len(points))
@@ -569,15 +561,14 @@ FINAL_MEASURES = (  # of summary.json
 def measures_of(samples, real, data):
     """Samples [n, dim] against real rows [m, dim], by name: the energy distance, NaN of images, of
     which it would say little, the shares of neighbours, and the standard errors of both."""
-    distance = error = math.nan
+    distance = math.nan, math.nan
     if not data.image:
         most = max(MEASURED_ROWS, int(math.sqrt(5e9/real.shape[1])))  # in a few seconds
         distance_to_real = energy_distance_to(real[:most], data.spread, unpaired=data.own)
-        distance, error = distance_to_real(samples[:most])
-    of_samples, of_real = neighbour_shares(samples, real, data.spread)
+        distance = distance_to_real(samples[:most])
     compared = min(len(samples), len(real), 1000)
-    values = distance, error, of_samples, of_real, 0.5/math.sqrt(compared)
-    return dict(zip(FINAL_MEASURES, values))
+    shares = neighbour_shares(samples, real, data.spread)
+    return dict(zip(FINAL_MEASURES, [*distance, *shares, 0.5/math.sqrt(compared)]))
 
 
 METRICS = (  # the columns of metrics.csv
@@ -594,9 +585,8 @@ def metrics_row(iteration, losses, mean_D, features, measured):
     and on generated samples, features [3, 2, n, 2], before D's updates, before G's, after, of real,
     of generated, and `measured`: energy distance, or None, and neighbours' shares of both."""
     dloss, gloss = losses.T
-    _, before, after = features.astype(float)  # float has room for a run gone astray
-    real, generated = before
-    real_after, generated_after = after
+    # float has room for a run gone astray
+    _, (real, generated), (real_after, generated_after) = features.astype(float)
     centroid = real.mean(axis=0)
     was = np.linalg.norm(generated.mean(axis=0) - centroid)
     now = np.linalg.norm(generated_after.mean(axis=0) - centroid)
@@ -610,12 +600,11 @@ def metrics_row(iteration, losses, mean_D, features, measured):
 
 
 def claim(text, *figures):
-    """A claim that holds if all figures do, (name, value, is it as claimed?) each; None in the
-    third place: it is only shown. `holds` is None if one is undefined and no other contradicts."""
-    judged = [(value, ok) for _, value, ok in figures if ok is not None]
-    defined = [ok for value, ok in judged if math.isfinite(value)]
+    """A claim that holds if all figures do, (name, value, is it as claimed?) each. `holds` is None
+    if one is undefined and no other contradicts."""
+    defined = [ok for _, value, ok in figures if math.isfinite(value)]
     holds = all(defined)
-    if holds and len(defined) < len(judged):
+    if holds and len(defined) < len(figures):
         holds = None
     measured = {name: finite_or_none(value) for name, value, _ in figures}
     return dict(claim=text, holds=holds, measured=measured)
@@ -623,7 +612,7 @@ def claim(text, *figures):
 
 def check_claims(columns, final, verdict=None):
     """The tutorial's five claims, by columns [n] of metrics.csv, the measures of the final samples
-    and, of own data, the `Verdict` on them."""
+    and, of own data, the `Verdict` on them, which is the second claim's answer."""
     n = len(columns['Iteration'])
     part, n_part = ('tenth', math.ceil(n/10)) if n >= 30 else ('third', math.ceil(n/3))
 
@@ -640,12 +629,17 @@ def check_claims(columns, final, verdict=None):
     move = columns['Largest Real Move'].max()
     toward = columns['Moved Toward'].mean()
     mixing = last_to_first(columns['Feature Distance'])
+    distance = final['energy_distance']
     claims = dict(
         losses_settle=claim(
             'The losses settle at 2 ln 2 and ln 2',
             ('distance from these values', off, off <= 0.05),  # D answers 0.476 to 0.526, not 0.5
             (f'spread in the last {part}, as a share of the first', spread, spread < 1)),
-        samples_follow=samples_follow(final, verdict),
+        samples_follow=claim(
+            'Generated samples follow the real distribution',
+            ('energy distance', distance, distance <= 0.02),  # of 2,000 real points some 0.001
+            # only shown: by this it is seen how thinly a curve is drawn
+            ('share with a nearest neighbour of their own kind', larger_share(final), True)),
         real_features_stay=claim(
             'A generator update moves no feature of real data',
             ('largest move', move, move == 0)),  # not even by rounding: G is no part of D
@@ -658,6 +652,8 @@ def check_claims(columns, final, verdict=None):
     if toward < 0.9:
         claims['centroid_moves_toward']['finding'] = (
             f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"')
+    if verdict:
+        claims['samples_follow']['holds'] = verdict.holds
     return claims
 
 
@@ -669,18 +665,6 @@ def finite_or_none(value):
 def larger_share(final):
     """The larger of both shares of nearest neighbours of their own kind."""
     return max(final['neighbours_samples'], final['neighbours_real'])
-
-
-def samples_follow(final, verdict):
-    """The second claim: of own data it is the verdict. Of others the energy distance is at most
-    0.02, some 20 times what 2,000 real points measure; the neighbours beside it see how thinly a
-    curve is drawn."""
-    distance = final['energy_distance']
-    judged = claim(
-        'Generated samples follow the real distribution',
-        ('energy distance', distance, distance <= 0.02),
-        ('share with a nearest neighbour of their own kind', larger_share(final), None))
-    return judged if verdict is None else dict(judged, holds=verdict.holds)
 
 
 class Verdict(NamedTuple):
@@ -697,17 +681,16 @@ def judge(final):
         return Verdict(None, 'Too few rows to tell: none could be held out.')
     share = larger_share(final)
     uncertain = 2*final['neighbours_error']
-    surely_near, surely_far = True, False
-    if not math.isnan(final['energy_distance']):
-        beyond = final['energy_distance'] - final['floor'] - 0.02
-        surely_near = beyond + 2*final['energy_distance_error'] <= 0
-        surely_far = beyond - 2*final['energy_distance_error'] > 0
+    # Of images it is NaN, and no comparison holds.
+    beyond = final['energy_distance'] - final.get('floor', math.nan) - 0.02
+    surely_far = beyond - 2*final['energy_distance_error'] > 0
+    maybe_far = beyond + 2*final['energy_distance_error'] > 0
     if surely_far and final['energy_distance'] >= final['shuffled']:
         return Verdict(False, 'The samples are no nearer to real rows than shuffled columns.')
-    if surely_near and uncertain <= 0.1 and share + uncertain <= 0.6:
+    if not maybe_far and uncertain <= 0.1 and share + uncertain <= 0.6:
         return Verdict(True, 'The samples are as good as real rows, as far as those held out tell.')
-    error = final['neighbours_error']
-    kind = f'{share:.0%} (standard error {error:.0%}) have a nearest neighbour of their own kind'
+    kind = (f'{share:.0%} (standard error {final["neighbours_error"]:.0%}) have a nearest '
+            'neighbour of their own kind')
     if surely_far or share - uncertain > 0.5:
         return Verdict(False, f'The samples can be told from real rows: {kind}, not 50%.')
     return Verdict(None, f'Too few rows to tell: {kind}; of real rows 50% have.')
@@ -733,7 +716,7 @@ def cell_value(cell):
     """The number in a cell of a table, NaN where it holds none."""
     try:
         return float(cell)
-    except ValueError:
+    except (TypeError, ValueError):
         return math.nan
 
 
@@ -752,13 +735,13 @@ def is_header(first, second):
     over_texts = [is_text(below) for cell, below in zip(first, second) if is_text(cell)]
     if any(over_texts):
         note('names; if it is a row, put names above it')
-    nothing_over_index = not first[0].strip() and bool(second[0].strip())
-    if over_texts or nothing_over_index:
+    if over_texts or (not first[0].strip() and second[0].strip()):  # or nothing over an index
         return True
     numbers = [cell_value(cell) for cell in first]
-    counted = list(range(len(numbers) + 1))
-    years_above_others = all(map(is_year, first)) and not all(map(is_year, second))
-    if len(numbers) > 1 and (numbers in (counted[:-1], counted[1:]) or years_above_others):
+    counted = numbers[0] in (0, 1) and set(np.diff(numbers)) == {1}
+    years_above_others = (len(first) > 1 and all(map(is_year, first))
+                          and not all(map(is_year, second)))
+    if counted or years_above_others:
         note('a row; if it is names, write them as texts')
     return False
 
@@ -831,7 +814,7 @@ def choose_columns(chosen, names):
     if not chosen:
         return [*range(len(names))]
     numbers = {str(k + 1): k for k in range(len(names))}
-    numbers.update({name: k for k, name in enumerate(names)})
+    numbers |= {name: k for k, name in enumerate(names)}
     for name in chosen:
         if name not in numbers or names.count(name) > 1:
             several = 'several columns' if name in names else 'no column'
@@ -845,18 +828,21 @@ def choose_columns(chosen, names):
 
 def as_images(values):
     """Images [n, height, width] or [n, height, width, 3] of an array that holds such, perhaps with
-    the channels first, or with transparency, which is left out; None of another. Raises
-    UsageError."""
-    if values.ndim == 4 and values.shape[1] in (1, 3, 4) and values.shape[3] not in (1, 3, 4):
-        values = np.moveaxis(values, 1, 3)
-    if values.ndim not in (3, 4) or min(values.shape[1:3]) < 4:
-        return None
-    if values.ndim == 3:
-        return values
-    channels = values.shape[3]
-    if channels not in (1, 3, 4):
+    the channels first, or with transparency, which is left out, and the shape of one. Another array
+    comes back as it is, with None. Raises UsageError."""
+    images = values[..., None] if values.ndim == 3 else values
+    if images.ndim != 4:
+        return values, None
+    known = 1, 3, 4
+    if images.shape[1] in known and images.shape[3] not in known:
+        images = np.moveaxis(images, 1, 3)
+    _, height, width, channels = images.shape
+    if min(height, width) < 4:
+        return values, None
+    if channels not in known:
         raise UsageError(f'holds images of {channels} channels; 1, 3 or 4 are allowed')
-    return values[..., 0] if channels == 1 else values[..., :3]
+    images = images[..., 0] if channels == 1 else images[..., :3]
+    return images, images.shape[1:]
 
 
 def as_rows(values, chosen=None):
@@ -871,15 +857,12 @@ def as_rows(values, chosen=None):
     if rows.dtype.kind not in 'buif':
         raise UsageError(f'holds values of type {str(rows.dtype)[:200]}; numbers are allowed, '
                          'leave out others')
-    images = as_images(rows)
-    image = None
-    if images is not None:
-        rows = images
-        image = images.shape[1:]
+    rows, image = as_images(rows)
     rows = rows.reshape(len(rows), -1) if rows.ndim and rows.size else np.empty([0, 0])
-    if chosen and image:
-        raise UsageError('holds images, which have no columns to choose from; leave --columns out')
     if chosen:
+        if image:
+            raise UsageError('holds images, which have no columns to choose from; leave --columns '
+                             'out')
         numbers = [str(k + 1) for k in range(rows.shape[1])]
         rows = rows[:, choose_columns(chosen, numbers)]
     if len(rows) < 2:
@@ -980,11 +963,7 @@ def column_values(column, name):
         for cell in values:
             if str(cell).lower() in ('nan', 'nat', '<na>', 'none', ''):
                 refuse('has missing cells; fill them, leave their rows out')
-            try:
-                number = None if isinstance(cell, complex) else float(cell)
-            except (TypeError, ValueError):
-                number = None
-            if number is None:
+            if isinstance(cell, complex) or math.isnan(cell_value(cell)):
                 refuse(f'holds {str(cell)[:40]!r}, which is no number; write dates and categories '
                        'as numbers')
     values = values.astype(float)
@@ -1041,7 +1020,7 @@ class Affine(NamedTuple):
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
-        return ((rows - self.shift)/self.spread).astype(np.float32)
+        return np.float32((rows - self.shift)/self.spread)
 
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision."""
@@ -1074,7 +1053,7 @@ class Quantile:
             last = np.interp(column, values, self.scores)
             first = -np.interp(-column, -values[::-1], -self.scores[::-1])
             columns.append((last + first)/2)
-        return np.stack(columns, axis=1).astype(np.float32)
+        return np.float32(np.stack(columns, axis=1))
 
     def from_networks(self, samples):
         """As in Affine; between two knots in proportion."""
@@ -1083,10 +1062,10 @@ class Quantile:
         below = (1 + tf.erf(tf.cast(samples, tf.float64)/math.sqrt(2)))/2
         rank = below*self.n - 0.5
         place = tf.clip_by_value(rank/(self.n - 1), 0, 1)*(k - 1)
-        place = tf.where(tf.broadcast_to(self.steps, tf.shape(place)), tf.round(place), place)
-        knot = tf.minimum(tf.cast(place, tf.int32), k - 2)
-        share = place - tf.cast(knot, tf.float64)
-        flat = knot*dim + tf.range(dim)
+        place = tf.where_v2(self.steps, tf.round(place), place)
+        knot = tf.minimum(tf.floor(place), k - 2)
+        share = place - knot
+        flat = tf.cast(knot, tf.int32)*dim + tf.range(dim)
         low = tf.gather(self.values.ravel(), flat)
         high = tf.gather(self.values.ravel(), flat + dim)
         # by rounding, it may lie just outside
@@ -1106,7 +1085,7 @@ def normal_inputs(rows):
         column[np.lexsort((rng.random(n_rows), values))] = in_order
     some = scores[:FINAL_ROWS].astype(float)
     nearest = [np.partition(squares, 1, axis=1)[:, 1]  # the first is the row itself
-               for _, _, squares in squared_distances(some[:1000], some)]
+               for _, squares in squared_distances(some[:1000], some)]
     to_nearest = math.sqrt(max(0, np.median(np.concatenate(nearest)))/dim)
     s = np.float32(min(1, math.sqrt(5*dim/n_rows), to_nearest))
 
@@ -1156,66 +1135,54 @@ def hold_out(rows, most, rng):
 def column_formats(rows):
     """How each column's numbers are written in a CSV: with the fewest decimals, up to nine, that
     change no row."""
-    formats = []
-    for column in rows.T:
+    def format_of(column):
         for decimals in range(10):
             if (np.round(column, decimals) == column).all():
-                formats.append(f'%.{decimals}f')
-                break
-        else:  # where all numbers are close to each other, as many as tell them apart
-            width = np.ptp(column)/np.abs(column).max()
-            formats.append('%.9g' if width > 1e-6 else '%s')
-    return formats
-
-
-def make_transform(how, rows, low, high, image):
-    """The transform that --normalize names, of rows that lie between low and high."""
-    if how == 'quantile':
-        return Quantile(rows)
-    if how is None:
-        return Affine(np.zeros(len(low)), np.ones(len(low)))
-    if image:
-        half = np.where(high > low, (high - low)/2, 1)
-        return Affine((high + low)/2, half)
-    return Affine(rows.mean(axis=0), deviations(rows))
+                return f'%.{decimals}f'
+        # Where all numbers are close to each other, as many as tell them apart.
+        width = np.ptp(column)/np.abs(column).max()
+        return '%.9g' if width > 1e-6 else '%s'
+    return [format_of(column) for column in rows.T]
 
 
 def make_data(settings, rows=None, names=None, image=None):
     """The `Data` of a run: of a built-in distribution, or of the user's rows [n, dim]."""
     own = rows is not None
     held_out = None
-    if not own:
-        distribution = DISTRIBUTIONS[settings.data]
-
-        def sample(n, rng):
-            return distribution.sample(n, settings.scale, rng)
-        reference = sample(100_000, np.random.default_rng(0))  # the same for every seed
-    else:
+    if own:
         most = MEASURED_ROWS if image else len(rows)
         rows, held_out = hold_out(rows, most, make_streams(settings.seed)['held_out'])
 
         def sample(n, rng):
             return rows[(rng.random(n)*len(rows)).astype(int)]
         reference = rows
+    else:
+        distribution = DISTRIBUTIONS[settings.data]
+
+        def sample(n, rng):
+            return distribution.sample(n, settings.scale, rng)
+        reference = sample(100_000, np.random.default_rng(0))  # the same for every seed
     low = reference.min(axis=0).astype(float)
     high = reference.max(axis=0).astype(float)
+    dim = len(low)
     if image:  # one scale for all pixels, because many hardly vary
         low[:] = low.min()
         high[:] = high.max()
         spread = np.where(high > low, high - low, 1)
+        standard = Affine((high + low)/2, spread/2)
+        formats = ['%.4g']*dim
     else:
         spread = deviations(reference)
-    transform = make_transform(settings.normalize, reference, low, high, image)
-    if own:
-        formats = '%.4g' if image else column_formats(rows)
-    else:
-        formats = '%.9g'
+        standard = Affine(reference.mean(axis=0), spread)
+        formats = column_formats(reference) if own else ['%.9g']*dim
     if settings.normalize == 'quantile':
+        transform = Quantile(reference)
         inputs = normal_inputs(reference)
     else:
+        transform = standard if settings.normalize else Affine(np.zeros(dim), np.ones(dim))
+
         def inputs(n, rng):
             return transform.to_networks(sample(n, rng))
-    dim = len(low)
     if not names:
         names = ['x', 'y'] if dim == 2 else [f'x{k + 1}' for k in range(dim)]
     return Data(own, sample, inputs, names, low, high, spread, transform, formats, image, rows,
@@ -1251,11 +1218,11 @@ def discard(folder):
                 path.unlink()
     parents = {parent for pattern in WRITTEN for parent in Path(pattern).parents}
     for parent in sorted(parents - {Path()}, reverse=True):  # a folder after those within it
-        with contextlib.suppress(OSError):  # it is not there, or holds files of the user's
+        with suppress(OSError):  # it is not there, or holds files of the user's
             (folder/parent).rmdir()
 
 
-@contextlib.contextmanager
+@contextmanager
 def replacing(path):
     """Where to write a file, which then takes the place of another by renaming: whole, or not at
     all."""
@@ -1289,7 +1256,7 @@ def append_lines(path, columns, lines):
         file.writelines(line + '\n' for line in lines)
 
 
-@contextlib.contextmanager
+@contextmanager
 def reading(path):
     """Raises a Failure where json, csv, NumPy or zipfile find a file of the run damaged."""
     try:
@@ -1335,7 +1302,7 @@ def read_file(path, most=None):
 LOCKED = {}  # folder -> descriptor, of the runs of this process
 
 
-@contextlib.contextmanager
+@contextmanager
 def locked(folder):
     """Holds the folder for this run alone; the operating system lets go of it however the process
     ends."""
@@ -1353,7 +1320,7 @@ def locked(folder):
         yield
     finally:
         LOCKED.pop(folder, None)
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may hold the descriptor too
         os.close(descriptor)
 
@@ -1362,12 +1329,10 @@ def check_still_locked(path):
     """Raises Failure if the folder that was locked, and in which this file lies, is another one by
     now."""
     for folder in LOCKED.keys() & {*path.parents}:
-        try:
-            same = os.path.samestat(os.stat(folder), os.fstat(LOCKED[folder]))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise Failure(f'{folder} was removed or moved while this run wrote to it; the run ends')
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(folder), os.fstat(LOCKED[folder])):
+                continue
+        raise Failure(f'{folder} was removed or moved while this run wrote to it; the run ends')
 
 
 # ------------------------------------------------------------------------------------------ one run
@@ -1403,57 +1368,61 @@ def session_config(hidden, dim):
     return config
 
 
-def averaging(optimizer, decay):
-    """Lets an optimizer keep, and returns, moving averages of what it updates (of late common,
+@contextmanager
+def own_session(settings, dim):
+    """A session on a graph of its own, both the default meanwhile."""
+    config = session_config(settings.hidden, dim)
+    with tf.Graph().as_default(), tf.Session(config=config) as sess:
+        yield sess
+
+
+def averaging(gen_optimizer, decay):
+    """Lets G's optimizer keep, and returns, moving averages of G's variables (of late common,
     Yazici et al. 2019)."""
     averages = tf.train.ExponentialMovingAverage(decay)
-    apply_gradients = optimizer.apply_gradients
+    apply_gradients = gen_optimizer.apply_gradients
 
-    def apply_and_average(gradients, **options):
-        gradients = list(gradients)
-        with tf.control_dependencies([apply_gradients(gradients, **options)]):
-            return averages.apply([variable for _, variable in gradients])
-    optimizer.apply_gradients = apply_and_average
+    def apply_and_average(*gradients, **options):
+        with tf.control_dependencies([apply_gradients(*gradients, **options)]):
+            return averages.apply(tf.trainable_variables('GAN/Generator'))
+    gen_optimizer.apply_gradients = apply_and_average
     return averages
 
 
 class Networks:
     """The networks of a run, in the default graph, and the session that trains them."""
 
-    def __init__(self, settings, data, seed):
+    def __init__(self, settings, data, sess, seed):
         self.settings = settings
+        self.sess = sess
         self.steps = settings.d_steps, settings.g_steps
-        self.dim = len(data.names)
         self.form = dict(
             hsize=settings.hidden,
-            dim=self.dim,
+            dim=len(data.names),
             activation=settings.activation,
             layer=settings.layer,
             output_mapping=settings.output_mapping,
             low=data.transform.to_networks(data.low[None])[0],
             high=data.transform.to_networks(data.high[None])[0])
         tf.set_random_seed(seed)
-        gen_optimizer = tf.train.RMSPropOptimizer(settings.learning_rate)
-        disc_optimizer = tf.train.RMSPropOptimizer(settings.learning_rate)
-        self.optimizers = gen_optimizer, disc_optimizer
-        averages = averaging(gen_optimizer, settings.average) if settings.average else None
+        # G's and D's
+        self.optimizers = [tf.train.RMSPropOptimizer(settings.learning_rate) for _ in range(2)]
+        averages = averaging(self.optimizers[0], settings.average) if settings.average else None
         self.options = dict(self.form, penalty=settings.penalty, noise_dim=settings.noise_dim)
         self.gan = build_gan(*self.optimizers, **self.options)
         # What a checkpoint holds: also the optimizers' variables.
-        self.weights = {v.op.name: v.read_value() for v in tf.global_variables()}
+        self.weights = {v.op.name: v for v in tf.global_variables()}
         # What is delivered, and before that shown and measured: G's variables or their moving
         # average.
-        delivered = {v.op.name: averages.average(v) if averages else v
-                     for v in tf.trainable_variables('GAN/Generator')}
-        self.generator_weights = {name: v.read_value() for name, v in delivered.items()}
+        self.delivered = {v.op.name: averages.average(v) if averages else v
+                          for v in tf.trainable_variables('GAN/Generator')}
 
         def get_delivered(getter, name, **options):
-            return delivered[name]
+            return self.delivered[name]
         with tf.variable_scope('', custom_getter=get_delivered):
             samples = generator(self.gan.Z, reuse=True, **self.form)
         self.samples = data.transform.from_networks(samples)
-        self.sess = tf.Session(config=session_config(settings.hidden, self.dim))
-        self.sess.run(tf.global_variables_initializer())
+        sess.run(tf.global_variables_initializer())
 
     def train_step_by_step(self, X_batches, Z_batches):
         """Iterations of one sess.run a step. Returns losses [n, 2]."""
@@ -1473,31 +1442,25 @@ class Networks:
         return train_block
 
 
-def all_real_rows(data):
-    """The user's rows, trained on and held out, as far as pictures need them."""
-    if data.held_out is None:
-        return data.rows[:FINAL_ROWS]
-    return np.concatenate([data.held_out[:FINAL_ROWS], data.rows[:FINAL_ROWS]])[:FINAL_ROWS]
-
-
 def energy_baselines(data):
     """What energy distances are to be compared with: that of real rows (floor), and of own tables
     that of rows with shuffled columns."""
-    if data.own and (data.image or data.held_out is None):
-        return {}
+    rng = np.random.default_rng(0)
     if not data.own:
-        rng = np.random.default_rng(0)
         distance = energy_distance_to(data.sample(MEASURED_ROWS, rng), data.spread)
         floors = [distance(data.sample(MEASURED_ROWS, rng))[0] for _ in range(5)]
         return dict(floor=np.mean(floors))
+    if data.image or data.held_out is None:
+        return {}
     distance = energy_distance_to(data.held_out[:FINAL_ROWS], data.spread, unpaired=True)
     rows = data.rows[:MEASURED_ROWS]
-    shuffled = np.random.default_rng(0).permuted(rows, axis=0)
+    shuffled = rng.permuted(rows, axis=0)
     return dict(floor=distance(rows)[0], shuffled=distance(shuffled)[0])
 
 
-def lattice(*axes):
-    """All points [n, k] of k axes."""
+def lattice(low, high, side):
+    """The points [side^k, k] of a grid from low [k] to high [k]."""
+    axes = np.linspace(low, high, side).T
     return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, len(axes))
 
 
@@ -1512,37 +1475,43 @@ class Snapshots:
         self.best = dict(distance=math.inf)  # with --keep best: the snapshot nearest to real rows
         self.best_weights = {}               # and its generator
         noise_dim = settings.noise_dim
-        training = data.sample(64 if data.image else 10_000, streams['picture'])
-        real = data.sample(64 if data.image else PICTURE_ROWS, streams['picture'])
         self.X = data.sample(MEASURED_ROWS, streams['measures'])
         self.Z = sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
         if data.own:
             self.X = data.rows[:MEASURED_ROWS]
-        if not data.image:
-            self.distance = energy_distance_to(self.X, data.spread, unpaired=data.own)
         self.baselines = energy_baselines(data)
-        margin = 0
-        if not data.image:
+        if data.image:
+            n_training = n_real = 64
+            margin = 0
+        else:
+            self.distance = energy_distance_to(self.X, data.spread, unpaired=data.own)
+            n_training = 10_000
+            n_real = PICTURE_ROWS
             width = data.high - data.low
             margin = np.where(width > 0, 0.15*width, np.maximum(1, 0.1*np.abs(data.high)))
+        training = data.sample(n_training, streams['picture'])
+        real = data.sample(n_real, streams['picture'])
         low = data.low - margin
         high = data.high + margin
-        plane = np.empty([0, len(data.names)])
-        sheet = np.empty([0, min(noise_dim, 2)])
-        self.grid = np.empty([0, noise_dim])
+        n_sheets, side = (1, 33) if noise_dim <= 2 else (8, 17)
         if len(data.names) == 2:
-            plane = lattice(*np.linspace(low, high, 64).T)
-            n_sheets, side = (1, 33) if noise_dim <= 2 else (8, 17)
-            sheet = lattice(*[np.linspace(-1, 1, side)]*min(noise_dim, 2))
-            further = sample_Z(n_sheets, noise_dim - sheet.shape[1], np.random.default_rng(0))
-            self.grid = np.column_stack([np.tile(sheet, [n_sheets, 1]),
-                                         np.repeat(further, len(sheet), axis=0)])
+            plane = lattice(low, high, 64)
+        else:
+            plane = np.empty([0, len(data.names)])
+            side = 0
+        end = np.ones(min(noise_dim, 2))
+        sheet = lattice(-end, end, side)
+        further = sample_Z(n_sheets, noise_dim - len(end), np.random.default_rng(0))
+        grid = np.column_stack([np.tile(sheet, [n_sheets, 1]),
+                                np.repeat(further, len(sheet), axis=0)])
+        self.Z_and_grid = np.concatenate([self.Z, grid])
         self.X_and_plane = data.transform.to_networks(np.concatenate([self.X, plane]))
         self.picture_data = dict(
             training=training, real=real, low=low, high=high, names=data.names,
             formats=data.formats, image=data.image or [], noise=sheet, **self.baselines)
         if data.own and not data.image:
-            self.picture_data['rows'] = all_real_rows(data)
+            known = [rows[:FINAL_ROWS] for rows in (data.held_out, data.rows) if rows is not None]
+            self.picture_data['rows'] = np.concatenate(known)[:FINAL_ROWS]
 
     def take(self, networks, X_batch, Z_batch):
         """An iteration step by step. Returns its losses [1, 2], and for `keep` the arrays of its
@@ -1568,24 +1537,25 @@ class Snapshots:
         n_shown = len(self.picture_data['real'])
         Z_shown = np.concatenate([Z_batch, self.Z])[:n_shown]
         generated = sess.run(networks.samples, feed_dict={gan.Z: Z_shown})
-        noise = np.concatenate([self.Z, self.grid])
-        r_logits, f_logits, samples = sess.run([gan.r_logits, gan.f_logits, networks.samples],
-                                               feed_dict={gan.X: self.X_and_plane, gan.Z: noise})
-        r_D = sigmoid(r_logits[:, 0])
-        f_D = sigmoid(f_logits[:, 0])
-        n = len(self.X)
-        arrays = dict(generated=generated.astype(np.float32),
-                      features=np.array([before_d, before_g, after_g]),
-                      boundary=np.array([boundary_before, boundary_after]),
-                      decision=r_D[n:].astype(np.float32),
-                      mapping=samples[MEASURED_ROWS:].astype(np.float32))
-        mean_D = r_D[:n].mean(), f_D[:MEASURED_ROWS].mean()
-        weights = sess.run(networks.generator_weights) if self.settings.keep == 'best' else None
+        r_logits, f_logits, samples = sess.run(
+            [gan.r_logits, gan.f_logits, networks.samples],
+            feed_dict={gan.X: self.X_and_plane, gan.Z: self.Z_and_grid})
+        real_D, decision = np.split(sigmoid(r_logits), [len(self.X)])
+        generated_D, _ = np.split(sigmoid(f_logits), [MEASURED_ROWS])
+        samples, mapping = np.split(samples, [MEASURED_ROWS])
+        arrays = dict(
+            generated=np.float32(generated),
+            features=np.array([before_d, before_g, after_g]),
+            boundary=np.array([boundary_before, boundary_after]),
+            decision=np.float32(decision),
+            mapping=np.float32(mapping))
+        mean_D = real_D.mean(), generated_D.mean()
+        weights = sess.run(networks.delivered) if self.settings.keep == 'best' else None
         losses = np.array([[dloss, gloss]], float)
-        return losses, (arrays, mean_D, samples[:MEASURED_ROWS], weights)
+        return losses, (arrays, mean_D, samples, weights)
 
     @np.errstate(all='ignore')  # each thread has its own
-    def keep(self, events, iteration, losses, arrays, mean_D, samples, weights):
+    def keep(self, write_event, iteration, losses, arrays, mean_D, samples, weights):
         """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since
         the last snapshot."""
         write_file(self.folder/(SNAPSHOT % iteration), **arrays)
@@ -1593,7 +1563,9 @@ class Snapshots:
         row = metrics_row(iteration, losses, mean_D, arrays['features'], measured)
         cells = ['' if math.isnan(value) else f'{value:.9g}' for value in row.values()]
         append_lines(self.folder/'metrics.csv', row, [','.join(cells)])
-        events.write_row(iteration, row)
+        values = [tf.Summary.Value(tag=name, simple_value=value)
+                  for name, value in row.items() if name != 'Iteration' and not math.isnan(value)]
+        write_event(step=iteration, summary=tf.Summary(value=values))
         if weights:
             self.choose(iteration, measured, weights)
 
@@ -1615,40 +1587,32 @@ class Snapshots:
             self.best_weights = weights
 
 
-def sigmoid(x):
-    """Without overflow, in double precision."""
-    return np.exp(-np.logaddexp(0, -x.astype(float)))
+def sigmoid(logits):
+    """Of logits [n, 1], without overflow, in double precision: [n]."""
+    return np.exp(-np.logaddexp(0, -logits[:, 0].astype(float)))
 
 
-class Events:
-    """A file for TensorBoard, each event written at once: errors of tf.summary.FileWriter's thread
-    come late."""
+def event_writer(folder, iteration):
+    """The function (**event) that writes an event for TensorBoard, into a new file, at once: errors
+    of tf.summary.FileWriter's thread come late."""
+    file = tf.io.TFRecordWriter(str(folder/f'events.out.tfevents.{time.time():.6f}'))
 
-    def __init__(self, folder, iteration):
-        folder.mkdir(exist_ok=True)
-        self.file = tf.io.TFRecordWriter(str(folder/f'events.out.tfevents.{time.time():.6f}'))
-        self.write(file_version='brain.Event:2')
-        if iteration:  # by this mark TensorBoard drops what earlier files have from there on
-            self.write(step=iteration, session_log=tf.SessionLog(status=tf.SessionLog.START))
-        else:
-            self.write(graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
-
-    def write(self, **event):
-        self.file.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
-        self.file.flush()
-
-    def write_row(self, iteration, row):
-        """A row of metrics.csv."""
-        values = [tf.Summary.Value(tag=name, simple_value=value)
-                  for name, value in row.items() if name != 'Iteration' and not math.isnan(value)]
-        self.write(step=iteration, summary=tf.Summary(value=values))
+    def write(**event):
+        file.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
+        file.flush()
+    write(file_version='brain.Event:2')
+    if iteration:  # by this mark TensorBoard drops what earlier files have from there on
+        write(step=iteration, session_log=tf.SessionLog(status=tf.SessionLog.START))
+    else:
+        write(graph_def=tf.get_default_graph().as_graph_def().SerializeToString())
+    return write
 
 
 def progress_bar(iterations):
     """Keras's progress bar on a terminal; None elsewhere, or where Keras cannot be loaded."""
     isatty = getattr(sys.stdout, 'isatty', bool)  # a notebook's stdout may have none
     if iterations and isatty() and os.environ.get('TERM') != 'dumb':
-        with contextlib.suppress(ImportError, ValueError, AttributeError):
+        with suppress(ImportError, ValueError, AttributeError):
             return tf.keras.utils.Progbar(iterations, unit_name='iteration')
     return None
 
@@ -1656,7 +1620,7 @@ def progress_bar(iterations):
 class Run:
     """A run: its data, its networks, and how far training has come."""
 
-    def __init__(self, folder, settings, data):
+    def __init__(self, folder, settings, data, sess):
         self.folder = folder
         self.settings = settings
         self.data = data
@@ -1668,19 +1632,16 @@ class Run:
         self.pace = CALL_SECONDS  # seconds an iteration takes, as far as is known
         self.bar = None           # a progress bar on a terminal
         self.snapshots = Snapshots(folder, settings, data, self.streams)
-        self.networks = Networks(settings, data, int(self.streams['weights'].integers(2**31)))
+        seed = int(self.streams['weights'].integers(2**31))
+        self.networks = Networks(settings, data, sess, seed)
+        bytes_each = 4*settings.batch_size*(len(data.names) + settings.noise_dim)
+        self.length = max(1, min(  # the most iterations in a call
+            settings.snapshot_every - 1, settings.iterations, int(BUFFER_BYTES/bytes_each)))
 
-    def block_trainer(self):
-        """The compiled training of a block of iterations between two snapshots."""
-        row_bytes = 4*self.settings.batch_size*(self.networks.dim + self.settings.noise_dim)
-        between_snapshots = min(self.settings.snapshot_every - 1, self.settings.iterations)
-        self.length = max(1, min(between_snapshots, int(BUFFER_BYTES/row_bytes)))
-        return self.networks.block_trainer(self.length)
-
-    def train(self, train_block, events):
+    def train(self, train_block, write_event):
         """The training loop, from where the run stands to its end, with its log, its snapshots and
         its checkpoints."""
-        settings, networks = self.settings, self.networks
+        settings = self.settings
         self.bar = progress_bar(settings.iterations - self.iteration)
         next_save = time.perf_counter() + CHECKPOINT_EVERY
         with ThreadPoolExecutor(1) as beside:  # draws batches and measures snapshots meanwhile
@@ -1697,12 +1658,13 @@ class Run:
                     self.pace = (time.perf_counter() - calling)/len(losses)
                     self.add_losses(losses)
                 else:
-                    losses, seen = self.snapshots.take(networks, X_batches[0], Z_batches[0])
+                    losses, seen = self.snapshots.take(self.networks, X_batches[0], Z_batches[0])
                     self.add_losses(losses)
                     if measuring:
                         measuring.result()
                     since = np.concatenate(self.recent)
-                    measuring = beside.submit(self.snapshots.keep, events, iteration, since, *seen)
+                    measuring = beside.submit(
+                        self.snapshots.keep, write_event, iteration, since, *seen)
                     self.recent = []
                 self.log(losses)
                 self.iteration += len(losses)
@@ -1728,26 +1690,20 @@ class Run:
         to_snapshot = -iteration % self.settings.snapshot_every
         to_end = self.settings.iterations - iteration
         at_this_pace = max(1, int(CALL_SECONDS/self.pace))
-        if to_snapshot == 0:
-            return min(1, to_end)  # its iteration goes alone
-        return min(to_snapshot, to_end, self.length, at_this_pace)
+        return min(to_snapshot or 1, to_end, self.length, at_this_pace)  # a snapshot's goes alone
 
     def draw(self, iteration):
         """The batches X [n, batch_size, dim], Z [n, batch_size, noise_dim] of a call, and the
         streams' states after."""
-        n = self.block_length(iteration)
-        batch_size = self.settings.batch_size
-        noise_dim = self.settings.noise_dim
-        X = np.empty([n*batch_size, self.networks.dim], np.float32)
-        Z = np.empty([n*batch_size, noise_dim], np.float32)
-        for first in range(0, len(X), PIECE):
-            rows = slice(first, min(first + PIECE, len(X)))
-            X[rows] = self.data.inputs(rows.stop - first, self.streams['real'])
-            Z[rows] = sample_Z(rows.stop - first, noise_dim, self.streams['noise'])
+        shape = self.block_length(iteration), self.settings.batch_size
+        X = np.empty([math.prod(shape), len(self.data.names)], np.float32)
+        Z = np.empty([math.prod(shape), self.settings.noise_dim], np.float32)
+        pieces = range(PIECE, len(X), PIECE)
+        for X_rows, Z_rows in zip(np.split(X, pieces), np.split(Z, pieces)):  # views
+            X_rows[:] = self.data.inputs(len(X_rows), self.streams['real'])
+            Z_rows[:] = sample_Z(*Z_rows.shape, self.streams['noise'])
         states = {use: stream.bit_generator.state for use, stream in self.streams.items()}
-        X_batches = X.reshape(n, batch_size, self.networks.dim)
-        Z_batches = Z.reshape(n, batch_size, noise_dim)
-        return X_batches, Z_batches, states
+        return X.reshape(*shape, X.shape[1]), Z.reshape(*shape, Z.shape[1]), states
 
     def log(self, losses):
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the
@@ -1779,8 +1735,9 @@ class Run:
         """Back to the checkpoint, if any, with the logs cut there. Raises Failure, before any
         change, where files are damaged or missing, UsageError where training has gone further."""
         settings = self.settings
-        loss_logs, metrics = self.folder/'loss_logs.csv', self.folder/'metrics.csv'
         path = self.folder/'checkpoint.npz'
+        loss_logs = self.folder/'loss_logs.csv'
+        metrics = self.folder/'metrics.csv'
         arrays = read_run_file(path, settings)
         if arrays:
             if arrays.get('format') != FORMAT:
@@ -1794,21 +1751,17 @@ class Run:
         if settings.iterations < self.iteration:
             raise UsageError(f'argument --iterations: {settings.iterations} are fewer than the '
                              f'{self.iteration} that are trained; give at least these')
-        n_losses = math.ceil(self.iteration/settings.log_every)
-        n_snapshots = math.ceil(self.iteration/settings.snapshot_every)
-        ends = {loss_logs: end_of_row(loss_logs, LOSSES, n_losses),
-                metrics: end_of_row(metrics, METRICS, n_snapshots)}
+        logged = range(0, self.iteration, settings.log_every)
+        shown = range(0, self.iteration, settings.snapshot_every)
+        ends = {loss_logs: end_of_row(loss_logs, LOSSES, len(logged)),
+                metrics: end_of_row(metrics, METRICS, len(shown))}
         for log, end in ends.items():
-            if end:
+            if log.exists():
                 os.truncate(log, end)
-            else:
-                log.unlink(missing_ok=True)
         say(f'Going on from iteration {self.iteration}.')
-        snapshots = [self.folder/(SNAPSHOT % iteration)
-                     for iteration in range(0, self.iteration, settings.snapshot_every)]
-        gone = sum(not path.exists() for path in snapshots)
+        gone = [k for k in shown if not (self.folder/(SNAPSHOT % k)).exists()]
         if gone:
-            say(f'Note        {gone} of {n_snapshots} snapshots are missing; they and their '
+            say(f'Note        {len(gone)} of {len(shown)} snapshots are missing; they and their '
                 'pictures cannot be made again')
 
     def take_over(self, arrays):
@@ -1822,16 +1775,15 @@ class Run:
         self.snapshots.best = state['best']
         self.snapshots.best_weights = {name.removeprefix('best/'): arrays[name]
                                        for name in arrays if name.startswith('best/')}
-        for v in tf.global_variables():
-            value = arrays[v.op.name]
-            if not np.isfinite(value).all():
+        for name, variable in self.networks.weights.items():
+            if not np.isfinite(arrays[name]).all():
                 raise ValueError('a weight is not finite')
-            v.load(value, self.networks.sess)
+            variable.load(arrays[name], self.networks.sess)
 
     def finish(self):
         """Writes the generator, its samples and the summary; returns the last two."""
         settings, snapshots, networks = self.settings, self.snapshots, self.networks
-        weights = networks.sess.run(networks.generator_weights)
+        weights = networks.sess.run(networks.delivered)
         if settings.keep == 'best':  # the end of training is a candidate, too
             samples = networks.sess.run(networks.samples, feed_dict={networks.gan.Z: snapshots.Z})
             snapshots.choose(self.iteration - 1, snapshots.measure(samples), weights)
@@ -1884,20 +1836,16 @@ def end_of_row(path, columns, n):
 def write_model(folder, settings, transform, form, weights):
     """Writes a generator of these weights by name as a SavedModel: noise Z -> samples in the data's
     units."""
-    config = session_config(settings.hidden, form['dim'])
     new = folder/'saved_model.tmp'
     shutil.rmtree(new, ignore_errors=True)  # as a kill may have left it
-    with tf.Graph().as_default(), tf.Session(config=config) as sess:
+    with own_session(settings, form['dim']) as sess:
         tf.set_random_seed(0)  # nothing is drawn, but with determinism TensorFlow asks for a seed
         Z = tf.placeholder(tf.float32, [None, settings.noise_dim])
         samples = transform.from_networks(generator(Z, **form))
         for v in tf.global_variables():
             v.load(weights[v.op.name], sess)
         tf.saved_model.simple_save(sess, str(new), {'Z': Z}, {'samples': samples})
-    for path in [path for path in new.rglob('*') if path.is_file()]:
-        place = folder/'saved_model'/path.relative_to(new)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+    shutil.copytree(new, folder/'saved_model', copy_function=os.replace, dirs_exist_ok=True)
     shutil.rmtree(new)
 
 
@@ -1908,67 +1856,64 @@ def write_samples(folder, settings, n):
     shown = read_run_file(folder/'snapshots/data.npz', settings)
     names = shown['names'].tolist()
     formats = shown['formats'].tolist()
-    most = max(1, SAMPLE_VALUES//len(names))
     block = min(FINAL_ROWS, max(1, BLOCK_VALUES//len(names)))
     kept = []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(tf.Graph().as_default())
-        config = session_config(settings.hidden, len(names))
-        sess = stack.enter_context(tf.Session(config=config))
+    with own_session(settings, len(names)) as sess:
         model = tf.saved_model.load(sess, ['serve'], str(folder/'saved_model'))
         signature = model.signature_def['serving_default']
         noise = signature.inputs['Z'].name
         samples = signature.outputs['samples'].name
-        new = stack.enter_context(replacing(folder/'generated_samples.csv'))
-        file = stack.enter_context(open(new, 'w', encoding='utf-8'))
-        csv.writer(file, lineterminator='\n').writerow(names)
-        for first in range(0, n, block):
-            Z = sample_Z(block, settings.noise_dim, rng)  # of one size: rounding may differ with it
-            rows = sess.run(samples, feed_dict={noise: Z})[:n - first]
-            round_columns(rows, formats)
-            np.savetxt(file, rows, formats, ',')
-            if first < most:
-                kept.append(rows[:most - first])
+        with (replacing(folder/'generated_samples.csv') as new,
+              open(new, 'w', encoding='utf-8') as file):
+            csv.writer(file, lineterminator='\n').writerow(names)
+            for first in range(0, n, block):
+                # of one size: rounding may differ with it
+                Z = sample_Z(block, settings.noise_dim, rng)
+                rows = sess.run(samples, feed_dict={noise: Z})[:n - first]
+                for column, form in zip(rows.T, formats):
+                    if form.endswith('f'):  # %.3f, say
+                        column[:] = np.round(column, int(form[2]))
+                np.savetxt(file, rows, formats, ',')
+                if first*len(names) < SAMPLE_VALUES:
+                    kept.append(rows)
     return np.concatenate(kept)
-
-
-def round_columns(rows, formats):
-    """Rounds columns of [n, dim] rows whose format is %.3f, say, to so many decimals."""
-    if isinstance(formats, list):
-        for column, form in zip(rows.T, formats):
-            if form.endswith('f'):
-                column[:] = np.round(column, int(form[2]))
 
 
 def train_run(folder, settings, data, resuming=False):
     """Trains, from the checkpoint where resuming, and leaves the run's files. Returns the summary,
     with samples."""
     try:
-        with tf.Graph().as_default():
-            run = Run(folder, settings, data)
-            with run.networks.sess:
-                describe(run)
-                train_block = run.block_trainer()
-                if resuming:
-                    run.restore()
-                else:  # not before all that can fail at the start is done
-                    discard(folder)
-                write_file(folder/'settings.json', **settings)
-                if not run.iteration:
-                    run.save()  # from here on, a run without a checkpoint has lost it
-                (folder/'snapshots').mkdir(exist_ok=True)
-                write_file(folder/'snapshots/data.npz', run=run_id(settings),
-                           **run.snapshots.picture_data)
-                events = Events(folder/'tensorboard', run.iteration)
-                with drawing_process(folder, settings) as drawing:
-                    run.train(train_block, events)
-                    tell(drawing, b'd')
-                    summary = run.finish()
+        with own_session(settings, len(data.names)) as sess:
+            run = Run(folder, settings, data, sess)
+            describe(run)
+            train_block = run.networks.block_trainer(run.length)
+            make_folders(folder)
+            if resuming:
+                run.restore()
+            else:  # not before all that can fail at the start is done
+                discard(folder)
+                make_folders(folder)
+            write_file(folder/'settings.json', **settings)
+            if not run.iteration:
+                run.save()  # from here on, a run without a checkpoint has lost it
+            write_file(folder/'snapshots/data.npz', run=run_id(settings),
+                       **run.snapshots.picture_data)
+            write_event = event_writer(folder/'tensorboard', run.iteration)
+            with drawing_process(folder, settings) as drawing:
+                run.train(train_block, write_event)
+                tell(drawing, b'd')
+                summary = run.finish()
     except tf.errors.OpError as error:
         raise Failure(f'TensorFlow: {first_cause(error)}; see to it, then --resume (not enough '
                       'memory: smaller networks or batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
+
+
+def make_folders(folder):
+    """Makes the folders of a run. Raises OSError where a file is in their place."""
+    for name in 'snapshots', 'tensorboard':
+        (folder/name).mkdir(exist_ok=True)
 
 
 def first_cause(error):
@@ -1980,15 +1925,15 @@ def first_cause(error):
 
 # ------------------------------------------------------------------------ a process beside this one
 
-@contextlib.contextmanager
+@contextmanager
 def drawing_process(folder, settings):
     """`plotting.py` as a process beside the run, or None where no pictures are wanted: it draws
     what it finds, and the rest when it is told so."""
     if settings.pictures == 'none':
         yield None
         return
-    script = str(Path(__file__).resolve().with_name('plotting.py'))
-    command = [sys.executable, script, '--follow', str(os.getpid()), '--', str(folder)]
+    script = Path(__file__).resolve().with_name('plotting.py')
+    command = [sys.executable, script, '--follow', str(os.getpid()), '--', folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as drawing:
         try:
             try:
@@ -2009,7 +1954,7 @@ def tell(drawing, byte):
     """Sends the drawing process, if any, b'd': training is over; or b'q': all numbers are
     written."""
     if drawing:
-        with contextlib.suppress(BrokenPipeError):  # it has died
+        with suppress(BrokenPipeError):  # it has died
             drawing.stdin.write(byte)
             drawing.stdin.flush()
 
@@ -2018,9 +1963,10 @@ def tell(drawing, byte):
 
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
 MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
-TO_FINISH = (  # what --resume writes anew where it is missing
-    'saved_model/saved_model.pb', 'saved_model/variables/variables.index', 'generated_samples.csv',
+TO_SAMPLE = (  # what --sample needs
+    'saved_model/saved_model.pb', 'saved_model/variables/variables.index',
     'saved_model/variables/variables.data-00000-of-00001', 'snapshots/data.npz')
+OWN_NAMES = {'settings.json', *(path.split('/')[0] for path in WRITTEN)}  # in a run's folder
 
 
 @np.errstate(all='ignore')  # the program looks itself for what is not finite
@@ -2063,8 +2009,9 @@ def folder_of(given):
     name = re.sub(r'[^\w.+-]+', '_', '-'.join(words))
     if len(name) > 100:
         name = f'{name[:90]}-{zlib.crc32(name.encode()):08x}'
-    taken = {'gallery', *(path.split('/')[0] for path in WRITTEN)}
-    return Path('outputs', f'data-{name}' if name.lower() in taken else name)
+    if name.lower() in {'gallery', *OWN_NAMES}:
+        name = f'data-{name}'
+    return Path('outputs', name)
 
 
 def flag_words(name, value):
@@ -2094,17 +2041,14 @@ def fingerprint(rows):
     return [*rows.shape, zlib.crc32(np.ascontiguousarray(rows))]
 
 
-def fixed_settings(settings):
-    """The settings that make a run what it is, where they are not the defaults."""
+def run_id(settings):
+    """A checksum by which files of a run are told from those of another: of the settings that make
+    it what it is, where they are not the defaults."""
     names = {*settings} - {*MAY_CHANGE}
     if settings.get('fingerprint'):
         names.discard('data')  # a file may move
-    return {name: settings[name] for name in sorted(names) if settings[name] != DEFAULTS.get(name)}
-
-
-def run_id(settings):
-    """A checksum by which files of a run are told from those of another."""
-    return zlib.crc32(json.dumps(fixed_settings(settings)).encode())
+    fixed = {name: settings[name] for name in sorted(names) if settings[name] != DEFAULTS.get(name)}
+    return zlib.crc32(json.dumps(fixed).encode())
 
 
 def start_run(folder, given, array):
@@ -2132,17 +2076,16 @@ def start_run(folder, given, array):
 def check_folder(folder, settings, overwrite):
     """Raises UsageError where a new run in this folder would destroy files of the user's, or
     without --overwrite another run."""
-    present = {path.name for path in folder.iterdir()}
-    ours = present & {'settings.json', *(name.split('/')[0] for name in WRITTEN)}
+    ours = OWN_NAMES & {*os.listdir(folder)}
     if not ours:
         return
 
     lost = 'a run whose files are damaged'
-    with contextlib.suppress(Failure):
-        recorded = read_file(folder/'settings.json') or {}
-        if 'fingerprint' not in recorded:
+    with suppress(Failure):
+        if 'fingerprint' not in (read_file(folder/'settings.json') or {}):
             raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run '
                              'would write there; give another --output')
+        recorded = recorded_settings(folder, '--resume')
         lost = what_would_be_lost(folder, recorded, settings)
     if not lost:
         say(f'Replacing the finished run in {folder}, which had the same flags.')
@@ -2156,27 +2099,28 @@ def what_would_be_lost(folder, recorded, settings):
     again."""
     if not is_finished(folder, recorded):
         return 'an unfinished run'
-    if fixed_settings(recorded) != fixed_settings(settings):
+    if run_id(recorded) != run_id(settings):
         return 'a finished run with other flags'
-    if settings.iterations < recorded['iterations']:
-        return f'a finished run of {recorded["iterations"]} iterations'
+    if settings.iterations < recorded.iterations:
+        return f'a finished run of {recorded.iterations} iterations'
     return None
 
 
 def is_finished(folder, settings):
     """Has the run of these settings in a folder come to its end? Raises Failure."""
     summary = read_summary(folder)
-    with reading(folder/'summary.json'):
-        return summary is not None and summary['settings']['iterations'] == settings['iterations']
+    return bool(summary) and summary['settings']['iterations'] == settings.iterations
 
 
 def read_summary(folder):
     """What summary.json holds, None where there is none. Raises Failure."""
     path = folder/'summary.json'
     summary = read_file(path)
-    expected = {'claims', 'final', 'settings', 'delivered_iteration'}
+    if summary is None:
+        return None
     with reading(path):
-        if summary is not None and not summary.keys() >= expected:
+        ours = summary.keys() >= {'claims', 'final', 'settings', 'delivered_iteration'}
+        if not ours or 'iterations' not in summary['settings']:
             raise ValueError('it is of another program')
     return summary
 
@@ -2194,10 +2138,10 @@ def recorded_settings(folder, flag):
         raise Failure(f'{path} is of another version of this program; use that, or start anew by '
                       '--overwrite')
     settings = Settings({**flags, **recorded})
+    given = {name: settings[name] for name in flags}
     with reading(path):
-        typed = {**flags, **parse(as_typed({name: settings[name] for name in flags}))}
-        if not isinstance(settings.data, str) or any(
-                typed[name] != settings[name] for name in flags if name != 'data'):
+        typed = {**flags, **parse(as_typed(given)), 'data': str(settings.data)}
+        if typed != given or 'fingerprint' not in recorded:
             raise ValueError('values that no flags give')
     return settings
 
@@ -2224,8 +2168,8 @@ def sample_run(folder, given):
         if not summary:
             raise Failure(f'{folder} holds no trained generator yet; go on with --resume, or '
                           f'finish it as it is: --resume --iterations {trained_iterations(folder)}')
-        for name in TO_FINISH:
-            if not (folder/name).exists() and name != 'generated_samples.csv':
+        for name in TO_SAMPLE:
+            if not (folder/name).exists():
                 raise Failure(f'{folder/name} is missing; --resume writes it anew')
         with reading(folder/'saved_model'):
             try:
@@ -2252,8 +2196,9 @@ def resume_run(folder, given, array):
     own_data = ('data',) if recorded.fingerprint else ()  # which may have moved
     with locked(folder):
         settings = changed_settings(folder, given, recorded, MAY_CHANGE + own_data)
-        unchanged = all(settings[name] == recorded[name] for name in ('iterations', 'pictures'))
-        whole = all((folder/name).exists() for name in TO_FINISH)
+        unchanged = (settings.iterations == recorded.iterations
+                     and settings.pictures == recorded.pictures)
+        whole = all((folder/name).exists() for name in ('generated_samples.csv', *TO_SAMPLE))
         if unchanged and whole and is_finished(folder, recorded):
             say(f'The run in {folder} is finished: {settings.iterations} iterations.')
             with drawing_process(folder, settings):  # which draws what a kill may have prevented
@@ -2278,24 +2223,28 @@ def say(line, file=None):
 
 
 def describe(run):
-    """Prints what runs; * marks settings that were chosen for such data."""
+    """Prints what runs."""
     settings, data = run.settings, run.data
     rows = ''
-    if data.rows is not None:
-        kept = 'too few to have any' if data.held_out is None else len(data.held_out)
-        rows = f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
+    if data.own:
+        n_held_out = 0 if data.held_out is None else len(data.held_out)
+        rows = f', {len(data.rows)} rows to train on, {n_held_out} held out to judge the samples'
     parameters = {name: sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
                   for name in ('Generator', 'Discriminator')}
     defaults = data_defaults(settings.data, data.rows, data.image)
-    chosen = []
+    skipped = ['data', 'columns', 'fingerprint']
+    if not is_scaled(settings.data):
+        skipped.append('scale')
+    marked = []
     for name, value in settings.items():
-        if name not in ('data', 'columns', 'fingerprint'):
-            mark = '*' if name in defaults and value == defaults[name] else ''
-            chosen.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+        if name not in skipped:
+            mark = '*' if (name, value) in defaults.items() else ''
+            marked.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+    meaning = ' (*: chosen for such data)' if defaults else ''
     say(f'Data        {settings.data}, {len(data.names)} columns{rows}')
     say(f'Networks    generator of {parameters["Generator"]} parameters, '
         f'discriminator of {parameters["Discriminator"]}')
-    say(f'Settings    {", ".join(chosen)}')
+    say(f'Settings    {", ".join(marked)}{meaning}')
     say(f'Output      {run.folder}')
 
 
@@ -2305,8 +2254,7 @@ def report(folder, summary, drawing):
     delivered = summary['delivered_iteration']
     untrained = ', which is hardly trained' if delivered == 0 else ''
     say(f'Samples     {FINAL_ROWS}, of the generator of iteration {delivered}{untrained}')
-    for line in measures_in_words(summary['final']):
-        say(f'            {line}')
+    say_measures(summary['final'])
     words = {True: 'holds', False: 'not so', None: 'unclear'}
     for claim in summary['claims'].values():
         figures = [f'{name}: {value:.3g}' for name, value in claim['measured'].items()
@@ -2323,21 +2271,20 @@ def report(folder, summary, drawing):
             say(f'Some pictures are missing; draw them by: {command}', file=sys.stderr)
 
 
-def measures_in_words(final):
-    """Lines on the measures of the final samples."""
-    lines = []
+def say_measures(final):
+    """Prints the measures of the final samples."""
     if final['energy_distance'] is not None:
-        beside = [f'real rows {final["floor"]:.2g}']
+        beside = f'real rows {final["floor"]:.2g}'
         if 'shuffled' in final:
-            beside.append(f'shuffled columns {final["shuffled"]:.2g}')
+            beside += f', shuffled columns {final["shuffled"]:.2g}'
         if final['energy_distance'] < 0:
-            beside.append('below 0 by chance')
-        lines.append(f'energy distance {final["energy_distance"]:.3g}, standard error '
-                     f'{final["energy_distance_error"]:.1g} ({", ".join(beside)})')
+            beside += ', below 0 by chance'
+        say(f'            energy distance {final["energy_distance"]:.3g}, standard error '
+            f'{final["energy_distance_error"]:.1g} ({beside})')
     if final['neighbours_samples'] is not None:
-        lines.append(f'nearest neighbour of their own kind: {final["neighbours_samples"]:.0%} of '
-                     f'the samples, {final["neighbours_real"]:.0%} of real rows (50% if alike)')
-    return lines
+        say('            nearest neighbour of their own kind: '
+            f'{final["neighbours_samples"]:.0%} of the samples, '
+            f'{final["neighbours_real"]:.0%} of real rows (50% if alike)')
 
 
 # ------------------------------------------------------------------------------------- command line
@@ -2358,13 +2305,26 @@ def number(kind, low, high, metavar='N'):
     return dict(type=convert, metavar=metavar)
 
 
+def file_name(text):
+    """The argument --output, or as it is in --data. Raises what argparse tells."""
+    if not text.strip() or re.search('[\ud800-\udfff]', text):  # no UTF-8
+        raise argparse.ArgumentTypeError(f'{text!r} is no name that can be written; give another')
+    return os.path.expanduser(text)
+
+
+def data_name(text):
+    """The argument --data: a name, or a path that is the same from everywhere."""
+    name = file_name(text)
+    return os.path.realpath(name) if name not in BUILT_IN and os.path.exists(name) else name
+
+
 EVERY = number(int, 1, 10**9)
 STEPS = number(int, 1, 1000)
 WIDTH = number(int, 1, 4096)
 SWITCH = dict(action='store_true')
 FLAGS = {  # section: (flag, default, other arguments for argparse, meaning)
     'data': [
-        ('--data', 'quadratic', dict(metavar='NAME or FILE'),
+        ('--data', 'quadratic', dict(metavar='NAME or FILE', type=data_name),
          f'What is learned: a built-in distribution ({", ".join(BUILT_IN)}), or your own table or '
          f'images ({", ".join(TABLES + ARRAYS)}).'),
         ('--columns', None, dict(nargs='+', metavar='NAME', type=str.strip),
@@ -2403,7 +2363,7 @@ FLAGS = {  # section: (flag, default, other arguments for argparse, meaning)
         ('--seed', 0, number(int, 0, 2**32 - 1), 'Fixes everything that is random.'),
         ('--step-by-step', False, SWITCH, 'Train as the tutorial does, with one sess.run a step.')],
     'what is written': [
-        ('--output', None, dict(metavar='DIR'),
+        ('--output', None, dict(metavar='DIR', type=file_name),
          'Folder to write to. Default: outputs, or a folder in it that is named after your flags.'),
         ('--log-every', 10, EVERY, 'Iterations between two rows of loss_logs.csv.'),
         ('--snapshot-every', 1000, EVERY,
@@ -2456,16 +2416,12 @@ def make_parser():
 
 def parse(argv):
     """The flags that were given, by name. Raises UsageError."""
-    given = vars(make_parser().parse_args(argv))
-    for name in given.keys() & {'data', 'output'}:
-        given[name] = os.path.expanduser(given[name])
-        if not given[name].strip() or re.search('[\ud800-\udfff]', given[name]):  # no UTF-8
-            raise UsageError(f'argument --{name}: {given[name]!r} is no name that can be written; '
-                             'give another')
-    data = given.get('data')
-    if data and data not in BUILT_IN and os.path.exists(data):
-        given['data'] = os.path.realpath(data)
-    return given
+    return vars(make_parser().parse_args(argv))
+
+
+def is_scaled(data):
+    """Does --scale mean something to these data?"""
+    return data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled
 
 
 def check_meaning(given, settings):
@@ -2475,7 +2431,7 @@ def check_meaning(given, settings):
     data = settings.data
     if 'columns' in given and data in BUILT_IN:
         refuse('--columns', f'--data {data}')
-    if 'scale' in given and not (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled):
+    if 'scale' in given and not is_scaled(data):
         refuse('--scale', f'--data {data}')
     if 'activation' in given and settings.layer == 'maxout':
         refuse('--activation', '--layer maxout')
@@ -2516,7 +2472,7 @@ def as_typed(flags):
     return argv
 
 
-@contextlib.contextmanager
+@contextmanager
 def interruptible():
     """Makes SIGINT and SIGTERM raise KeyboardInterrupt; gives the list of those that came."""
     signals = []
@@ -2581,9 +2537,10 @@ def how_to_go_on(folder):
     if not (folder/'settings.json').exists():
         return 'nothing was saved yet'
     line = f'go on with: python gan_quadratic.py --resume --output {shell_path(folder)}'
-    trained = trained_iterations(folder)
-    if trained:
-        line += f'; or finish it as it is, by the same and --iterations {trained}'
+    with suppress(Failure):  # of a damaged checkpoint
+        trained = trained_iterations(folder)
+        if trained:
+            line += f'; or finish it as it is, by the same and --iterations {trained}'
     return line
 
 

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # python -P does not look here
-from gan_quadratic import (
-    INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing)
+from gan_quadratic import INSTALL, SNAPSHOT, Failure, UsageError, read_file, replacing
 
 logging.getLogger('matplotlib').setLevel(logging.ERROR)  # "building the font cache", the first time
 os.environ['MPLBACKEND'] = 'agg'
@@ -62,12 +61,15 @@ rcParams.update({
     'figure.constrained_layout.use': True,
     'figure.constrained_layout.w_pad': 0.08,
     'figure.constrained_layout.h_pad': 0.08,
-    'axes.titlesize': 10,
+    'axes.titlesize': 9,
+    'axes.labelsize': 9,
     'xtick.labelsize': 8,
     'ytick.labelsize': 8,
     'image.cmap': 'gray',
     'legend.frameon': False,
     'legend.fontsize': 9,
+    'lines.linewidth': 1,
+    'lines.markersize': 4,
 })
 REAL = '#0072b2'  # the colour-blind, too, tell it from the next; both are the same in every picture
 GENERATED = '#d55e00'
@@ -243,12 +245,12 @@ def image_samples(figure, data):
 
 def moving_text(ax, x, y, **style):
     """Of numbers alone: each letter that is drawn anew takes its time."""
-    return ax.text(x, y, '', transform=ax.transAxes, **style, **ANIMATED)
+    return ax.text(x, y, '', fontsize=9, transform=ax.transAxes, **style, **ANIMATED)
 
 
-def feature_axes(step, ax, square=False):
-    """Axes for features around the update of network `step`, which follow them; square ones have
-    one scale. Returns the function that shows clouds [4, n, 2] and D's last layer, `boundary`."""
+def feature_axes(step, ax, centers=False):
+    """Axes for the features h3 around the update of network `step`, or their centers on one scale,
+    which follow them. Returns the function that shows those of a snapshot, and returns them."""
     ax.set(xlim=(0, 1), ylim=(0, 1), **BARE)
     ax.set_xlabel('feature 1', loc='left')
     ax.set_ylabel('feature 2', loc='bottom')
@@ -256,21 +258,28 @@ def feature_axes(step, ax, square=False):
     height = moving_text(ax, -0.02, 1, ha='right', va='top', rotation=90)
     move_bands = answer_bands(ax)
     labels = [f'{name} {step} step' for name, *_ in FEATURES]
-    move_series = four_series(ax, labels, 1.6 if square else 1)
+    move_series = four_series(ax, labels, 1.6 if centers else 1)
 
-    def show(clouds, boundary):
+    def show(snapshot):
+        first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
+        before, after = snapshot['features'][first:first + 2].astype(float)
+        clouds = np.stack([before[0], after[0], before[1], after[1]])  # real, generated
+        if centers:
+            clouds = clouds.mean(axis=1, keepdims=True)
         lowest = clouds.min(axis=(0, 1))
         highest = clouds.max(axis=(0, 1))
         ends = [round_ends(*pair) for pair in zip(lowest, highest)]
         low, high = np.transpose(ends)
-        if square:
+        if centers:
             lacking = np.ptp(ends, axis=1).max() - (high - low)
             low = low - lacking/2
             high = high + lacking/2
         width.set_text(f'{low[0]:.10g} to {high[0]:.10g}')
         height.set_text(f'{low[1]:.10g} to {high[1]:.10g}')
-        move_bands(boundary, low, high)
+        boundary = snapshot.get('boundary', np.full([2, 3], np.nan))  # older runs have none
+        move_bands(boundary[1], low, high)
         move_series((clouds - low)/(high - low))
+        return clouds
     return show
 
 
@@ -293,7 +302,7 @@ def answer_bands(ax):
     for shade in PALE((np.arange(BANDS) + 0.5)/BANDS):
         bands += ax.fill([0], [0], color=shade, linewidth=0, antialiased=False, **ANIMATED)
     label = 'D(x) = 0.5; blue: D says real'
-    line, = ax.plot([], [], color='black', linewidth=1, label=label, **ANIMATED)
+    line, = ax.plot([], [], color='black', label=label, **ANIMATED)
     ax.spines[:].set_animated(True)  # over the bands
     answers = np.arange(1, BANDS)/BANDS
     logits = np.array([-np.inf, *np.log(answers/(1 - answers)), np.inf])
@@ -315,47 +324,35 @@ def answer_bands(ax):
     return move
 
 
-def around_step(snapshot, step):
-    """Features h3 around the update of network `step`, [4, n, 2] as FEATURES, and D's last layer
-    after it."""
-    first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
-    real, generated = snapshot['features'][first:first + 2].astype(float).swapaxes(0, 1)
-    boundary = snapshot.get('boundary', np.full([2, 3], np.nan))[1]  # older runs have none
-    return np.concatenate([real, generated]), boundary.astype(float)
-
-
 def transformed_features(step, figure, data):
     """Features h3 of both kinds of samples around the update of network `step`."""
     show = feature_axes(step, figure.add_subplot())
     figure.legend(**LEGEND)
-    return lambda snapshot: show(*around_step(snapshot, step))
+    return show
 
 
 def centroids(step, figure, data):
     """The centroids of those four clouds; beside them, enlarged, the generated centroid's move as
     seen from the real one: it came nearer where the arrow ends in the disc around the real one."""
     left, right = figure.subplots(1, 2, subplot_kw=dict(aspect='equal'))
-    show = feature_axes(step, left, square=True)
+    show = feature_axes(step, left, centers=True)
     left.set_title('where they are')
     right.set(xlim=(-1, 1), ylim=(-1, 1), **BARE)
     right.set_title('distance to the real centroid\n ')
-    right.set_xlabel('enlarged, edge to edge', loc='left')
+    right.set_xlabel('enlarged, as seen from it', loc='left')
     distances = moving_text(right, 0.5, 1.03, ha='center')
     width = moving_text(right, 1, -0.02, ha='right', va='top')
     disc = Circle((0, 0), color=NEARER, label='nearer to the real centroid', **ANIMATED)
     right.add_patch(disc)
     right.spines[:].set_animated(True)
-    toward, = right.plot([], [], '--', color=GREY, lw=1, label='straight to it', **ANIMATED)
+    toward, = right.plot([], [], '--', color=GREY, label='straight to it', **ANIMATED)
     arrow = right.arrow(0, 0, 1, 1, color=GENERATED, width=0.01, head_width=0.09,
                         length_includes_head=True, **ANIMATED)
     move_series = four_series(right, ['']*4, 1.6)
     figure.legend(**LEGEND)
 
     def update(snapshot):
-        clouds, boundary = around_step(snapshot, step)
-        centers = clouds.mean(axis=1, keepdims=True)
-        show(centers, boundary)
-        real, real_after, before, after = centers[:, 0]
+        real, real_after, before, after = show(snapshot)[:, 0]
         apart = real - before
         moved = after - before - (real_after - real)
         distance = np.hypot(*apart)
@@ -365,7 +362,7 @@ def centroids(step, figure, data):
         distances.set_text(f'{distance:.{digits}g} → {distance_after:.{digits}g}: {word}')
 
         _, reach = round_ends(0, np.abs(moved).max())
-        width.set_text(f'{2*reach:g}')
+        width.set_text(f'{2*reach:g} wide')
         apart, moved, distance = apart/reach, moved/reach, distance/reach
         disc.set_radius(min(distance, FAR))
         disc.set_center(apart*disc.radius/distance)
@@ -379,6 +376,7 @@ def decision(figure, data):
     """D(x) over the data's plane, with the line where D cannot tell, and samples over it."""
     update_samples = samples(figure, data)
     ax, = figure.axes
+    ax.spines[:].set_animated(True)  # over the colours
     colours = cm.ScalarMappable(cmap=PALE)
     figure.colorbar(colours, ax=ax, label='D(x): 1 real, 0 generated, 0.5 cannot tell')
 
@@ -419,16 +417,18 @@ def mapping(figure, data):
     facecolors = np.stack([u, 0.75*v, 1 - u], axis=1)
 
     left = figure.add_subplot(1, 2, 1, aspect='equal', xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    left.set_title(f'noise: the first two\nof {further + 2} values' if further > 0 else 'noise')
-    left.set(xlabel='Z, first value', ylabel='' if strip else 'Z, second value')
+    left.set(title='noise', xlabel='Z, first value', ylabel='' if strip else 'Z, second value')
     left.add_collection(
         PolyCollection(sheet, facecolors=facecolors, edgecolors='w', linewidths=0.3))
 
     (right, _), = data_axes(figure, data, 122)
-    right.set_title('what the generator makes of it' if further <= 0 else
-                    'what the generator makes of it,\nthe further values drawn at random')
-    style = dict(facecolors=facecolors, edgecolors=facecolors, linewidths=3 if strip else 0.5)
-    image = PolyCollection([], alpha=0.15 if further > 0 else 0.45, **style, **ANIMATED)
+    right.set_title('what the generator makes of it')
+    style = dict(ANIMATED, color=facecolors, linewidths=3 if strip else 0.5, alpha=0.45)
+    if further > 0:
+        left.set_title(f'noise, the first two\nof {further + 2} values')
+        right.set_title('what the generator makes of it,\nthe further values drawn at random')
+        style['alpha'] = 0.15
+    image = PolyCollection([], **style)
     right.add_collection(image, autolim=False)
 
     def update(snapshot):
@@ -442,8 +442,6 @@ def mapping(figure, data):
 # Each function draws on a figure from the numbers in the folder; nothing where there are none yet.
 
 EQUILIBRIUM = {'2 ln 2': 2*math.log(2), 'ln 2': math.log(2)}  # D's and G's loss
-
-
 PANELS = (  # title, scale, column -> colour, what it should come to -> number, or name in the data
     ('Losses', 'linear', {'Discriminator Loss Mean': DARK, 'Generator Loss Mean': GENERATED},
      EQUILIBRIUM),
@@ -461,7 +459,7 @@ PANELS = (  # title, scale, column -> colour, what it should come to -> number, 
      {'0: they are mixed': 0}),
     ('Distance of the two centroids of features', 'log', {'Centroid Distance After': DARK},
      {'0: they coincide': 0}),
-    ('Share of G steps so far that brought them nearer', 'share', {'Share Nearer': GENERATED},
+    ('Share of G steps so far that brought these nearer', 'share', {'Share Nearer': GENERATED},
      {'0.9: "almost always"': 0.9}),
     ('Largest move of real features by a G step', 'linear', {'Largest Real Move': REAL},
      {'must be 0': 0}),
@@ -499,9 +497,9 @@ def training_loss(figure, data):
         level = EQUILIBRIUM[words]
         ax.plot(rows[:, 0], rows[:, k], color=color, linewidth=0.5, alpha=0.25,
                 label=f'{name} loss of single iterations')
-        ax.plot(smooth[:, 0], smooth[:, k], 'o-', markevery=[-1], markersize=4, color=color,
+        ax.plot(smooth[:, 0], smooth[:, k], 'o-', markevery=[-1], color=color,
                 linewidth=1.6, label=f'{name} loss, running mean')
-        ax.axhline(level, color=color, linewidth=1, linestyle='--',
+        ax.axhline(level, color=color, linestyle='--',
                    label=f'equilibrium, {words} = {level:.4f}')
 
     losses = rows[:, 1:]
@@ -532,15 +530,15 @@ def metrics(figure, data):
 
 
 def draw_panel(ax, iterations, columns, data, title, scale, curves, levels):
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title)
     ax.locator_params(axis='x', nbins=5)
     for name, color in curves.items():
-        ax.plot(iterations, columns[name], '.-', color=color, linewidth=1, markersize=4, label=name)
+        ax.plot(iterations, columns[name], '.-', color=color, label=name)
     for (label, value), style in zip(levels.items(), ('--', ':')):
         if isinstance(value, str):
             value = float(data.get(value, np.nan))
         if math.isfinite(value):
-            ax.axhline(value, color=GREY, linestyle=style, linewidth=1, label=label)
+            ax.axhline(value, color=GREY, linestyle=style, label=label)
 
     drawn = np.concatenate([line.get_ydata() for line in ax.lines])
     if scale == 'share':
@@ -584,7 +582,7 @@ def draw_shares(figure, names, real, generated):
     lines = math.ceil(len(names)/4)
     for k, name in enumerate(names):
         ax = figure.add_subplot(lines, min(4, len(names)), k + 1, ylim=(-0.03, 1.03))
-        ax.set_title(short(name), fontsize=9)
+        ax.set_title(short(name))
         for rows, color, width in (real, REAL, 2.2), (generated, GENERATED, 1.1):
             shares = np.linspace(0, 1, len(rows))
             ax.step(np.sort(rows[:, k]), shares, where='post', color=color, linewidth=width)
@@ -1088,6 +1086,7 @@ class Drawing:
                              'give the output folder of one')
         if not self.settings:
             raise Failure(f'{folder/"settings.json"} is damaged: it holds nothing')
+        self.home = os.open(folder, os.O_RDONLY)
         self.turn = os.open(folder/'snapshots', os.O_RDONLY)
         names = self.data['names'].tolist()
         self.data.update(self.settings, folder=folder, names=names)
@@ -1102,7 +1101,14 @@ class Drawing:
             complain('the font lacks letters of the column names, which are drawn as boxes')
 
     def check(self):
-        """Ends the process when a signal asks for it, and with the run that it draws for."""
+        """Ends the process when a signal asks for it, with the run that it draws for, and where
+        the folder is another by now: that of another run."""
+        try:
+            same = os.path.samestat(os.stat(self.folder), os.fstat(self.home))
+        except OSError:
+            same = False
+        if not same:
+            sys.exit(1)
         orphaned = self.parent and os.getppid() != self.parent
         if not self.asked and not orphaned:
             return

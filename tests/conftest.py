@@ -20,6 +20,11 @@ pytest.register_assert_rewrite('runs')  # as in tests: a failed assert says what
 gc.set_threshold(100_000)  # TensorFlow's graphs make many objects, and nearly all of them stay
 
 
+def pytest_collection_modifyitems(items):
+    """Puts the file whose tests share one run first; processes steal tests from the end."""
+    items.sort(key=lambda item: item.path.name != 'test_smoke.py')
+
+
 def pytest_sessionfinish():
     gc.freeze()  # else the graphs of all tests are looked through once more
 

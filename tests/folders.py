@@ -1,5 +1,5 @@
-"""Folders as a run leaves them, made of plain NumPy: for tests of plotting.py, which needs no more of
-a run."""
+"""Folders as a run leaves them, made of plain NumPy: for tests of plotting.py, which needs no
+more of a run."""
 import contextlib
 import csv
 import io
@@ -119,11 +119,11 @@ def make_folder(folder, rows, names=None, iterations=(0, 100, 200), own=True, im
     return folder
 
 
-def draw(folder):
+def draw(*arguments):
     """`python plotting.py FOLDER`, in this process. Returns its exit status and what it printed on
     stderr."""
     stderr = io.StringIO()
-    arguments = mock.patch.object(sys, 'argv', ['plotting.py', str(folder)])
+    command = mock.patch.object(sys, 'argv', ['plotting.py', *map(str, arguments)])
     signals = mock.patch.object(plotting.signal, 'signal')
-    with arguments, signals, contextlib.redirect_stderr(stderr):
+    with command, signals, contextlib.redirect_stderr(stderr):
         return plotting.main(), stderr.getvalue()

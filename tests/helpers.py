@@ -96,11 +96,6 @@ def fork(function, *arguments, log):
     return process
 
 
-def fork_command(*arguments, log):
-    """Starts the command in a forked process."""
-    return fork(gan_quadratic.main, [str(argument) for argument in arguments], log=log)
-
-
 def drawing_processes(folder):
     """The ids of the drawing processes of a run in this folder (by Linux's /proc)."""
     found = []

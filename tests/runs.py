@@ -3,12 +3,13 @@ import csv
 import json
 import math
 import signal
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import gan_quadratic as program
-from helpers import compare, decode_everything
+from helpers import compare, decode_everything, files, fork
 
 # Step by step nothing waits for the compiler; kill_resume.py runs the compiled loop.
 TINY = dict(iterations=5, snapshot_every=2, batch_size=8, hidden=[4], pictures='none',
@@ -18,9 +19,20 @@ STEPS = ('--iterations', '41', '--snapshot-every', '20', '--print-every', '10',
 QUIET = '--pictures', 'none'
 
 
+def few_samples():
+    """Within it, runs deliver 1,000 samples: to measure 10,000 takes as long as a short run."""
+    return mock.patch.object(program, 'FINAL_ROWS', 1000)
+
+
 def command(*words):
-    """The command in this process. Returns its exit status."""
-    return program.main([str(word) for word in words])
+    """The command in this process, with few samples. Returns its exit status."""
+    with few_samples():
+        return program.main([str(word) for word in words])
+
+
+def fork_command(*words, log):
+    """The command in a forked process."""
+    return fork(command, *words, log=log)
 
 
 def at_iteration(monkeypatch, iteration, act):
@@ -53,6 +65,13 @@ def trained(folder):
     """How many iterations the checkpoint of a run has behind it."""
     arrays = program.read_file(folder/'checkpoint.npz')
     return json.loads(arrays['state'].tobytes())['iteration']
+
+
+def changes(folder, before):
+    """The files of a folder that are new, gone or others than `before`, which `files` gave."""
+    after = files(folder)
+    names = before.keys() | after.keys()
+    return sorted(name for name in names if before.get(name) != after.get(name))
 
 
 def assert_same_numbers(folder, reference):

@@ -1,11 +1,12 @@
 """The folder of a run: what it is called, and what a new run finds, keeps and replaces there."""
 import os
+import shutil
 
 import pytest
 
 import gan_quadratic as program
 from helpers import compare, files
-from runs import QUIET, STEPS, command, interrupt, one_line
+from runs import QUIET, STEPS, changes, command, interrupt, one_line
 
 NEW_RUN = *STEPS, *QUIET
 
@@ -70,14 +71,14 @@ def test_a_folder_that_never_held_a_run_is_the_users(name, flags, tmp_path, caps
     before = files(tmp_path)
     assert command(*NEW_RUN, *flags, '--output', tmp_path) == 2
     one_line(capsys, tmp_path/name.split('/')[0], 'another --output')
-    assert files(tmp_path) == before
+    assert changes(tmp_path, before) == []
 
 
 def test_an_unfinished_run_is_not_replaced_unasked(half, capsys):
     before = files(half)
     assert command(*NEW_RUN, '--output', half) == 2
     one_line(capsys, 'holds an unfinished run', '--resume', '--overwrite', 'another --output')
-    assert files(half) == before
+    assert changes(half, before) == []
 
 
 @pytest.mark.parametrize('flags', [['--seed', 1], ['--hidden', 5], ['--iterations', 21]],
@@ -86,7 +87,7 @@ def test_a_finished_run_that_would_be_lost_is_not_replaced_unasked(flags, done, 
     before = files(done)
     assert command(*NEW_RUN, *flags, '--output', done) == 2
     one_line(capsys, f'{done} holds a finished run', '--resume', '--overwrite', 'another --output')
-    assert files(done) == before
+    assert changes(done, before) == []
 
 
 @pytest.mark.parametrize('flags', [
@@ -107,13 +108,20 @@ def test_a_second_run_in_the_folder_refuses(words, done, capsys):
     with program.locked(done):
         assert command(*words, '--output', done) == 1
     one_line(capsys, 'another run', done)
-    assert files(done) == before
+    assert changes(done, before) == []
 
 
 # ------------------------------------------------------------------------------- what is replaced
 
 def test_a_new_run_replaces_a_finished_one(done, finished):
+    """But for files of the user's."""
+    mine = done/'saved_model'/'README.md', done/'tensorboard'/'mine.txt'
+    for path in mine:
+        path.write_text('mine')
     assert command(*NEW_RUN, '--output', done) == 0
+    for path in mine:
+        assert path.read_text() == 'mine'
+        path.unlink()
     assert compare(done, finished) == []
     assert len(os.listdir(done/'tensorboard')) == 1
 
@@ -163,4 +171,15 @@ def test_a_start_that_fails_destroys_nothing(place, failing, status, done, monke
     compiled = '--hidden', '4', '--seed', '1'
     assert command(*compiled, '--overwrite', '--output', done) == status
     one_line(capsys)
-    assert files(done) == before
+    assert changes(done, before) == []
+
+
+@pytest.mark.parametrize('name', ['snapshots', 'tensorboard'])
+def test_a_file_in_the_place_of_a_folder(name, done, capsys):
+    """The finished run beside it is not lost by a start that cannot succeed."""
+    shutil.rmtree(done/name)
+    (done/name).write_text('mine')
+    before = files(done)
+    assert command(*NEW_RUN, '--output', done) != 0
+    one_line(capsys, done/name)
+    assert changes(done, before) == []

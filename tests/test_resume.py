@@ -10,7 +10,18 @@ import pytest
 
 import gan_quadratic as program
 from helpers import compare, decode_everything, files
-from runs import QUIET, STEPS, TINY, assert_same_numbers, command, interrupt, one_line, trained
+from runs import (
+    QUIET,
+    STEPS,
+    TINY,
+    assert_same_numbers,
+    changes,
+    command,
+    few_samples,
+    interrupt,
+    one_line,
+    trained,
+)
 
 LONGER = '--resume', '--iterations', '62'
 
@@ -46,9 +57,10 @@ def edit_settings(folder, **changed):
 def assert_refused(folder, words, status, capsys, *pieces):
     """The command says so in a line and changes nothing in the folder."""
     before = files(folder)
+    capsys.readouterr()  # what making the folder said
     assert command(*words, '--output', folder) == status
     one_line(capsys, *pieces)
-    assert files(folder) == before
+    assert changes(folder, before) == []
 
 
 # --------------------------------------------------------------------------------------- going on
@@ -71,7 +83,7 @@ def test_a_finished_run_is_not_run_again(done, capsys):
     before = files(done)
     assert command('--resume', '--output', done) == 0
     assert 'is finished: 41 iterations' in capsys.readouterr().out
-    assert files(done) == before
+    assert changes(done, before) == []
 
 
 @pytest.fixture(scope='module')
@@ -114,7 +126,8 @@ def own_run(tmp_path_factory):
     """A folder of rows.npy, the user's, and of a run on them. Not to be written to."""
     folder = tmp_path_factory.mktemp('own')
     np.save(folder/'rows.npy', np.random.default_rng(0).normal(size=[50, 2]))
-    program.train(data=str(folder/'rows.npy'), output=folder/'run', **TINY)
+    with few_samples():
+        program.train(data=str(folder/'rows.npy'), output=folder/'run', **TINY)
     return folder
 
 
@@ -190,6 +203,13 @@ def test_the_message_after_an_interrupt_names_both_ways(
     assert f'--iterations {trained(Path(name))}' in line
 
 
+def test_an_interrupt_beside_a_damaged_checkpoint(half, monkeypatch, capsys):
+    change(half, 'checkpoint.npz', cut(0.5))
+    monkeypatch.setattr(program, 'run_command', lambda given: interrupt())
+    assert command('--resume', '--output', half) == 130
+    one_line(capsys, 'stopped')
+
+
 def test_an_unfinished_run_has_no_generator(half, capsys):
     """The line says how to come by one."""
     pieces = f'{half} holds no trained generator yet', '--resume', f'--iterations {trained(half)}'
@@ -198,18 +218,20 @@ def test_an_unfinished_run_has_no_generator(half, capsys):
 
 # ---------------------------------------------------------------------------------------- samples
 
-@pytest.mark.parametrize('n', [25, 12_345])
+@pytest.mark.parametrize('n', [25, 2345])
 def test_the_first_samples_are_the_same_for_every_number(n, done):
-    """And nothing else changes."""
-    before = files(done)
+    lines_before = (done/'generated_samples.csv').read_text().splitlines()
     assert command('--sample', n, '--output', done) == 0
-    after = files(done)
-    lines = after.pop('generated_samples.csv').splitlines()
-    lines_before = before.pop('generated_samples.csv').splitlines()
+    lines = (done/'generated_samples.csv').read_text().splitlines()
     assert len(lines) == n + 1
     same = min(len(lines), len(lines_before))
     assert lines[:same] == lines_before[:same]
-    assert after == before
+
+
+def test_sampling_changes_nothing_else(done):
+    before = files(done)
+    assert command('--sample', 25, '--output', done) == 0
+    assert changes(done, before) == ['generated_samples.csv']
 
 
 MODEL = {
@@ -251,7 +273,15 @@ def test_a_checkpoint_of_another_format_is_of_another_version(done, monkeypatch,
     assert_refused(done, LONGER, 1, capsys, done/'checkpoint.npz', 'of another version')
 
 
-@pytest.mark.parametrize('text', ['null', '[1]', '3', '"words"'])
+def test_settings_without_a_fingerprint(done, capsys):
+    """Which is no flag: the run can be sampled, and goes on or says in a line why not."""
+    edit_settings(done, fingerprint='left out')
+    assert command('--sample', 5, '--output', done) == 0
+    if command('--resume', '--output', done) != 0:
+        one_line(capsys, done/'settings.json')
+
+
+@pytest.mark.parametrize('text', ['null', '[1]'])
 def test_settings_that_are_none(text, done, capsys):
     (done/'settings.json').write_text(text)
     assert_refused(done, ['--resume'], 1, capsys, done/'settings.json', 'is damaged')

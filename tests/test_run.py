@@ -18,7 +18,15 @@ from folders import draw
 from gan_quadratic import DISTRIBUTIONS, train
 from helpers import ROOT, SAME
 from plotting import FRAMES, numbered
-from runs import TINY, assert_events, assert_saved_model, command, measured, one_line
+from runs import (
+    TINY,
+    assert_events,
+    assert_saved_model,
+    command,
+    few_samples,
+    measured,
+    one_line,
+)
 
 COLUMNS = [
     'Iteration', 'Discriminator Loss Mean', 'Discriminator Loss Spread', 'Generator Loss Mean',
@@ -166,7 +174,7 @@ def four(tmp_path_factory):
     def run(name):
         train(iterations=21, log_every=1, batch_size=32, hidden=[4], d_steps=3, g_steps=2,
               pictures='none', output=parent/name, **FOUR_RUNS[name])
-    with ThreadPoolExecutor(len(FOUR_RUNS)) as threads:
+    with few_samples(), ThreadPoolExecutor(len(FOUR_RUNS)) as threads:
         list(threads.map(run, FOUR_RUNS))
     return parent
 
@@ -203,7 +211,8 @@ def test_a_call_is_short_from_the_first_on(tmp_path, monkeypatch):
         return np.ones([len(X_batches), 2])
     monkeypatch.setattr(program, 'CALL_SECONDS', 0.12)
     monkeypatch.setattr(program.Networks, 'block_trainer', lambda networks, length: slow)
-    train(iterations=14, hidden=[4], output=tmp_path, pictures='none')
+    with few_samples():
+        train(iterations=14, hidden=[4], output=tmp_path, pictures='none')
     assert sum(lengths) == 13
     assert max(lengths) <= 4
     assert len(lengths) < 10
@@ -223,7 +232,8 @@ def table():
 def of_a_table(request, table, tmp_path_factory):
     """The folder of a run on it, and what `train` returned."""
     folder = tmp_path_factory.mktemp('table')
-    return folder, train(data=table, normalize=request.param, output=folder, **TINY)
+    with few_samples():
+        return folder, train(data=table, normalize=request.param, output=folder, **TINY)
 
 
 @pytest.mark.parametrize('column, decimals', [(0, 1), (1, 3), (2, 0)])
@@ -249,7 +259,8 @@ def test_the_end_of_training_can_be_the_best(tmp_path):
 
 
 def test_a_generator_that_was_never_trained_is_told(tmp_path, capsys):
-    train(**dict(TINY, iterations=1), output=tmp_path)
+    with few_samples():
+        train(**dict(TINY, iterations=1), output=tmp_path)
     assert re.search(r'generator of iteration 0, which is hardly trained', capsys.readouterr().out)
 
 
@@ -374,7 +385,8 @@ def test_networks_see_standardised_columns(name):
 def exercise(tmp_path_factory):
     """The folder of a run on a sphere, and what `train` returned."""
     folder = tmp_path_factory.mktemp('sphere')
-    return folder, train(data='sphere', output=folder, **TINY)
+    with few_samples():
+        return folder, train(data='sphere', output=folder, **TINY)
 
 
 def test_a_flag_wins_over_what_suits_the_data(exercise):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gan_quadratic import energy_distance_to, sample_data
+
 SCRIPT = Path(__file__).resolve().parents[1]/'gan_quadratic.py'
 WORDS = ['--iterations', '301', '--snapshot-every', '100', '--print-every', '100']
 ITERATIONS = 0, 100, 200, 300  # with a snapshot, and a line
@@ -92,8 +94,26 @@ def test_numbers_are_finite(name, shape, done):
     assert np.isfinite(rows).all()
 
 
-def test_every_claim_is_printed(done):
-    summary = json.loads((done.folder/'summary.json').read_text(encoding='utf-8'))
+@pytest.fixture
+def summary(done):
+    return json.loads((done.folder/'summary.json').read_text(encoding='utf-8'))
+
+
+def test_every_claim_is_printed(summary, done):
     claims = [claim['claim'] for claim in summary['claims'].values()]
     assert len(claims) == 5
     assert [claim for claim in claims if claim not in done.said] == []
+
+
+def test_the_final_distance_is_that_of_all_samples_to_as_many_real_points(summary, done):
+    """Measured once more, to other points; by its error it is seen that no fewer were taken."""
+    samples = np.loadtxt(done.folder/'generated_samples.csv', delimiter=',', skiprows=1)
+    distance, error = energy_distance_to(sample_data(10_000))(samples)
+    final = summary['final']
+    assert final['energy_distance'] == pytest.approx(distance, abs=4*error)
+    assert final['energy_distance_error'] == pytest.approx(error, rel=0.1)
+
+
+def test_the_claim_is_on_the_final_distance(summary):
+    claimed = summary['claims']['samples_follow']['measured']['energy distance']
+    assert claimed == summary['final']['energy_distance']
