@@ -683,11 +683,11 @@ def judge(final):
     uncertain = 2*final['neighbours_error']
     # Of images it is NaN, and no comparison holds.
     beyond = final['energy_distance'] - final.get('floor', math.nan) - 0.02
-    surely_near = not beyond + 2*final['energy_distance_error'] > 0
     surely_far = beyond - 2*final['energy_distance_error'] > 0
+    maybe_far = beyond + 2*final['energy_distance_error'] > 0
     if surely_far and final['energy_distance'] >= final['shuffled']:
         return Verdict(False, 'The samples are no nearer to real rows than shuffled columns.')
-    if surely_near and uncertain <= 0.1 and share + uncertain <= 0.6:
+    if not maybe_far and uncertain <= 0.1 and share + uncertain <= 0.6:
         return Verdict(True, 'The samples are as good as real rows, as far as those held out tell.')
     kind = (f'{share:.0%} (standard error {final["neighbours_error"]:.0%}) have a nearest '
             'neighbour of their own kind')
@@ -739,7 +739,8 @@ def is_header(first, second):
         return True
     numbers = [cell_value(cell) for cell in first]
     counted = numbers[0] in (0, 1) and set(np.diff(numbers)) == {1}
-    years_above_others = all(map(is_year, first)) and not all(map(is_year, second))
+    years_above_others = (len(first) > 1 and all(map(is_year, first))
+                          and not all(map(is_year, second)))
     if counted or years_above_others:
         note('a row; if it is names, write them as texts')
     return False
@@ -1594,7 +1595,6 @@ def sigmoid(logits):
 def event_writer(folder, iteration):
     """The function (**event) that writes an event for TensorBoard, into a new file, at once: errors
     of tf.summary.FileWriter's thread come late."""
-    folder.mkdir(exist_ok=True)
     file = tf.io.TFRecordWriter(str(folder/f'events.out.tfevents.{time.time():.6f}'))
 
     def write(**event):
@@ -1887,14 +1887,15 @@ def train_run(folder, settings, data, resuming=False):
             run = Run(folder, settings, data, sess)
             describe(run)
             train_block = run.networks.block_trainer(run.length)
+            make_folders(folder)
             if resuming:
                 run.restore()
             else:  # not before all that can fail at the start is done
                 discard(folder)
+                make_folders(folder)
             write_file(folder/'settings.json', **settings)
             if not run.iteration:
                 run.save()  # from here on, a run without a checkpoint has lost it
-            (folder/'snapshots').mkdir(exist_ok=True)
             write_file(folder/'snapshots/data.npz', run=run_id(settings),
                        **run.snapshots.picture_data)
             write_event = event_writer(folder/'tensorboard', run.iteration)
@@ -1907,6 +1908,12 @@ def train_run(folder, settings, data, resuming=False):
                       'memory: smaller networks or batches, or --step-by-step)') from error
     report(folder, summary, drawing)
     return summary
+
+
+def make_folders(folder):
+    """Makes the folders of a run. Raises OSError where a file is in their place."""
+    for name in 'snapshots', 'tensorboard':
+        (folder/name).mkdir(exist_ok=True)
 
 
 def first_cause(error):
@@ -2075,10 +2082,10 @@ def check_folder(folder, settings, overwrite):
 
     lost = 'a run whose files are damaged'
     with suppress(Failure):
-        recorded = read_file(folder/'settings.json') or {}
-        if 'fingerprint' not in recorded:
+        if 'fingerprint' not in (read_file(folder/'settings.json') or {}):
             raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run '
                              'would write there; give another --output')
+        recorded = recorded_settings(folder, '--resume')
         lost = what_would_be_lost(folder, recorded, settings)
     if not lost:
         say(f'Replacing the finished run in {folder}, which had the same flags.')
@@ -2094,24 +2101,26 @@ def what_would_be_lost(folder, recorded, settings):
         return 'an unfinished run'
     if run_id(recorded) != run_id(settings):
         return 'a finished run with other flags'
-    if settings.iterations < recorded['iterations']:
-        return f'a finished run of {recorded["iterations"]} iterations'
+    if settings.iterations < recorded.iterations:
+        return f'a finished run of {recorded.iterations} iterations'
     return None
 
 
 def is_finished(folder, settings):
     """Has the run of these settings in a folder come to its end? Raises Failure."""
     summary = read_summary(folder)
-    return bool(summary) and summary['settings']['iterations'] == settings['iterations']
+    return bool(summary) and summary['settings']['iterations'] == settings.iterations
 
 
 def read_summary(folder):
     """What summary.json holds, None where there is none. Raises Failure."""
     path = folder/'summary.json'
     summary = read_file(path)
-    expected = {'claims', 'final', 'settings', 'delivered_iteration'}
+    if summary is None:
+        return None
     with reading(path):
-        if summary is not None and not summary.keys() >= expected:
+        ours = summary.keys() >= {'claims', 'final', 'settings', 'delivered_iteration'}
+        if not ours or 'iterations' not in summary['settings']:
             raise ValueError('it is of another program')
     return summary
 
@@ -2132,7 +2141,7 @@ def recorded_settings(folder, flag):
     given = {name: settings[name] for name in flags}
     with reading(path):
         typed = {**flags, **parse(as_typed(given)), 'data': str(settings.data)}
-        if typed != given:
+        if typed != given or 'fingerprint' not in recorded:
             raise ValueError('values that no flags give')
     return settings
 
@@ -2214,24 +2223,28 @@ def say(line, file=None):
 
 
 def describe(run):
-    """Prints what runs; * marks settings that were chosen for such data."""
+    """Prints what runs."""
     settings, data = run.settings, run.data
     rows = ''
-    if data.rows is not None:
-        kept = 'too few to have any' if data.held_out is None else len(data.held_out)
-        rows = f', {len(data.rows)} rows to train on, {kept} kept back to judge by'
+    if data.own:
+        n_held_out = 0 if data.held_out is None else len(data.held_out)
+        rows = f', {len(data.rows)} rows to train on, {n_held_out} held out to judge the samples'
     parameters = {name: sum(v.shape.num_elements() for v in tf.trainable_variables(f'GAN/{name}'))
                   for name in ('Generator', 'Discriminator')}
     defaults = data_defaults(settings.data, data.rows, data.image)
-    chosen = []
+    skipped = ['data', 'columns', 'fingerprint']
+    if not is_scaled(settings.data):
+        skipped.append('scale')
+    marked = []
     for name, value in settings.items():
-        if name not in ('data', 'columns', 'fingerprint'):
+        if name not in skipped:
             mark = '*' if (name, value) in defaults.items() else ''
-            chosen.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+            marked.append(f'{name.replace("_", "-")}{mark} {flag_value(value)}')
+    meaning = ' (*: chosen for such data)' if defaults else ''
     say(f'Data        {settings.data}, {len(data.names)} columns{rows}')
     say(f'Networks    generator of {parameters["Generator"]} parameters, '
         f'discriminator of {parameters["Discriminator"]}')
-    say(f'Settings    {", ".join(chosen)}')
+    say(f'Settings    {", ".join(marked)}{meaning}')
     say(f'Output      {run.folder}')
 
 
@@ -2406,6 +2419,11 @@ def parse(argv):
     return vars(make_parser().parse_args(argv))
 
 
+def is_scaled(data):
+    """Does --scale mean something to these data?"""
+    return data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled
+
+
 def check_meaning(given, settings):
     """Raises UsageError where a flag that was given has no meaning beside the other settings."""
     def refuse(flag, other):
@@ -2413,7 +2431,7 @@ def check_meaning(given, settings):
     data = settings.data
     if 'columns' in given and data in BUILT_IN:
         refuse('--columns', f'--data {data}')
-    if 'scale' in given and not (data in DISTRIBUTIONS and DISTRIBUTIONS[data].scaled):
+    if 'scale' in given and not is_scaled(data):
         refuse('--scale', f'--data {data}')
     if 'activation' in given and settings.layer == 'maxout':
         refuse('--activation', '--layer maxout')
@@ -2519,9 +2537,10 @@ def how_to_go_on(folder):
     if not (folder/'settings.json').exists():
         return 'nothing was saved yet'
     line = f'go on with: python gan_quadratic.py --resume --output {shell_path(folder)}'
-    trained = trained_iterations(folder)
-    if trained:
-        line += f'; or finish it as it is, by the same and --iterations {trained}'
+    with suppress(Failure):  # of a damaged checkpoint
+        trained = trained_iterations(folder)
+        if trained:
+            line += f'; or finish it as it is, by the same and --iterations {trained}'
     return line
 
 
