@@ -47,6 +47,14 @@ def test_no_table_is_called_as_what_a_run_writes(name):
     assert folder.name != name
 
 
+@pytest.mark.parametrize('name', ['.csv', '..csv', '...csv'])
+def test_a_table_without_a_name(name):
+    """Its run lies neither in `outputs` itself nor above it."""
+    folder = program.folder_of(program.parse(['--data', name]))
+    assert folder.parent.name == 'outputs'
+    assert folder.name.strip('.') != ''
+
+
 def test_resume_and_sample_find_it_by_the_same_flags(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = '--data', 'ring', '--hidden', '4', '--step-by-step'

@@ -312,10 +312,10 @@ def test_wide_samples_are_made_and_written_in_blocks(tmp_path, monkeypatch):
     """Of at most some MB, however many columns there are."""
     sizes = []
     monkeypatch.setattr(np, 'savetxt', lambda file, rows, *form: sizes.append(rows.nbytes))
-    monkeypatch.setattr(program, 'FINAL_ROWS', 2000)
     images = np.random.default_rng(0).random([30, 70, 70])
-    train(data=images, output=tmp_path, **dict(TINY, iterations=1))
-    assert sum(sizes) == 2000*70*70*8
+    with few_samples():
+        train(data=images, output=tmp_path, **dict(TINY, iterations=1))
+    assert sum(sizes) == 1000*70*70*8
     assert max(sizes) <= 32e6
 
 
