@@ -273,12 +273,11 @@ def test_a_checkpoint_of_another_format_is_of_another_version(done, monkeypatch,
     assert_refused(done, LONGER, 1, capsys, done/'checkpoint.npz', 'of another version')
 
 
-def test_settings_without_a_fingerprint(done, capsys):
-    """Which is no flag: the run can be sampled, and goes on or says in a line why not."""
+@pytest.mark.parametrize('words', [LONGER, ['--sample', 5]], ids=['resume', 'sample'])
+def test_settings_without_a_fingerprint(words, done, capsys):
+    """Which is no flag, and has no default."""
     edit_settings(done, fingerprint='left out')
-    assert command('--sample', 5, '--output', done) == 0
-    if command('--resume', '--output', done) != 0:
-        one_line(capsys, done/'settings.json')
+    assert_refused(done, words, 1, capsys, done/'settings.json', 'is damaged')
 
 
 @pytest.mark.parametrize('text', ['null', '[1]'])
