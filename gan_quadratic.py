@@ -627,7 +627,7 @@ def check_claims(columns, final, verdict=None):
     off = max(off_d, off_g)
     spread = last_to_first(columns['Discriminator Loss Spread'][1:])  # iteration 0 has but one loss
     move = columns['Largest Real Move'].max()
-    toward = columns['Moved Toward'].mean()
+    toward = columns['Moved Toward'].mean() if n >= 9 else math.nan
     mixing = last_to_first(columns['Feature Distance'])
     distance = final['energy_distance']
     claims = dict(
@@ -1447,9 +1447,11 @@ def energy_baselines(data):
     that of rows with shuffled columns."""
     rng = np.random.default_rng(0)
     if not data.own:
-        distance = energy_distance_to(data.sample(MEASURED_ROWS, rng), data.spread)
-        floors = [distance(data.sample(MEASURED_ROWS, rng))[0] for _ in range(5)]
-        return dict(floor=np.mean(floors))
+        real = data.sample(MEASURED_ROWS, rng)/data.spread
+        sums = sum(distance_sums(real, real, within=True))
+        mean_distance = sums.mean()/(MEASURED_ROWS - 1)
+        # Of two draws in the mean, because each point has a distance of 0 to itself.
+        return dict(floor=2*mean_distance/MEASURED_ROWS)
     if data.image or data.held_out is None:
         return {}
     distance = energy_distance_to(data.held_out[:FINAL_ROWS], data.spread, unpaired=True)
@@ -1887,13 +1889,13 @@ def train_run(folder, settings, data, resuming=False):
             run = Run(folder, settings, data, sess)
             describe(run)
             train_block = run.networks.block_trainer(run.length)
-            make_folders(folder)
             if resuming:
                 run.restore()
             else:  # not before all that can fail at the start is done
                 discard(folder)
-                make_folders(folder)
             write_file(folder/'settings.json', **settings)
+            for name in RUN_FOLDERS:
+                (folder/name).mkdir(exist_ok=True)
             if not run.iteration:
                 run.save()  # from here on, a run without a checkpoint has lost it
             write_file(folder/'snapshots/data.npz', run=run_id(settings),
@@ -1910,10 +1912,7 @@ def train_run(folder, settings, data, resuming=False):
     return summary
 
 
-def make_folders(folder):
-    """Makes the folders of a run. Raises OSError where a file is in their place."""
-    for name in 'snapshots', 'tensorboard':
-        (folder/name).mkdir(exist_ok=True)
+
 
 
 def first_cause(error):
@@ -1966,6 +1965,7 @@ MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
 TO_SAMPLE = (  # what --sample needs
     'saved_model/saved_model.pb', 'saved_model/variables/variables.index',
     'saved_model/variables/variables.data-00000-of-00001', 'snapshots/data.npz')
+RUN_FOLDERS = 'snapshots', 'tensorboard'
 OWN_NAMES = {'settings.json', *(path.split('/')[0] for path in WRITTEN)}  # in a run's folder
 
 
@@ -1998,7 +1998,8 @@ def folder_of(given):
     data = given.get('data', DEFAULTS['data'])
     words = []
     if data != DEFAULTS['data']:
-        words.append(re.sub(r'(?i)\.(csv|tsv|npy|npz)(\.gz)?$', '', Path(data).name))
+        stem = re.sub(r'(?i)\.(csv|tsv|npy|npz)(\.gz)?$', '', Path(data).name)
+        words.append(stem.strip('.') or 'table')
     defaults = {}
     if data in DISTRIBUTIONS:
         defaults = {**DEFAULTS, **DISTRIBUTIONS[data].flags}
@@ -2079,6 +2080,11 @@ def check_folder(folder, settings, overwrite):
     ours = OWN_NAMES & {*os.listdir(folder)}
     if not ours:
         return
+
+    for name in ours & {*RUN_FOLDERS}:
+        if not (folder/name).is_dir():
+            raise UsageError(f'argument --output: {folder/name} is no folder; move it away, or '
+                             'give another --output')
 
     lost = 'a run whose files are damaged'
     with suppress(Failure):

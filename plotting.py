@@ -339,13 +339,13 @@ def centroids(step, figure, data):
     left.set_title('where they are')
     right.set(xlim=(-1, 1), ylim=(-1, 1), **BARE)
     right.set_title('distance to the real centroid\n ')
-    right.set_xlabel('enlarged, as seen from it', loc='left')
+    right.set_xlabel('around the open square', loc='left')
     distances = moving_text(right, 0.5, 1.03, ha='center')
     width = moving_text(right, 1, -0.02, ha='right', va='top')
     disc = Circle((0, 0), color=NEARER, label='nearer to the real centroid', **ANIMATED)
     right.add_patch(disc)
     right.spines[:].set_animated(True)
-    toward, = right.plot([], [], '--', color=GREY, label='straight to it', **ANIMATED)
+    toward, = right.plot([], [], '--', color=GREY, label='toward the real centroid', **ANIMATED)
     arrow = right.arrow(0, 0, 1, 1, color=GENERATED, width=0.01, head_width=0.09,
                         length_includes_head=True, **ANIMATED)
     move_series = four_series(right, ['']*4, 1.6)
@@ -358,7 +358,7 @@ def centroids(step, figure, data):
         distance = np.hypot(*apart)
         distance_after = np.hypot(*(apart - moved))
         word = 'nearer' if distance_after < distance else 'not nearer'
-        digits = 4 if abs(distance - distance_after) > 0.002*distance else 9
+        digits = 4 if abs(distance - distance_after) > 0.002*distance else 6
         distances.set_text(f'{distance:.{digits}g} → {distance_after:.{digits}g}: {word}')
 
         _, reach = round_ends(0, np.abs(moved).max())
@@ -968,7 +968,7 @@ function finalRow([column, name, error]) {
 }
 
 function claimRow({ claim, holds, measured = {}, finding }) {
-  const sign = { true: '✓ holds', false: '✗ not so' }[holds] ?? '– open';
+  const sign = { true: '✓ holds', false: '✗ not so' }[holds] ?? '– unclear';
   const known = Object.entries(measured).filter(([, value]) => value !== null);
   const details = known.map(([name, value]) => `${name} ${round(value)}`);
   if (finding || !(holds in { true: 0, false: 0 })) details.push(finding ?? 'too short to say');

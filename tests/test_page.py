@@ -187,7 +187,7 @@ def test_claims_have_a_sign_and_say_why(page):
     assert rows_of(page, 'claims') == [
         ['✓ holds', claim, 'distance 0.01'],
         ['✗ not so', claim, 'distance 0.01; They swing.'],
-        ['– open', claim, 'distance 0.01; too short to say']]
+        ['– unclear', claim, 'distance 0.01; too short to say']]
 
 
 def test_the_verdict_and_the_columns_come_first(page):
