@@ -358,7 +358,7 @@ def centroids(step, figure, data):
         distance = np.hypot(*apart)
         distance_after = np.hypot(*(apart - moved))
         word = 'nearer' if distance_after < distance else 'not nearer'
-        digits = 4 if abs(distance - distance_after) > 0.002*distance else 6
+        digits = 4 if abs(distance - distance_after) > 0.002*distance else 9
         distances.set_text(f'{distance:.{digits}g} → {distance_after:.{digits}g}: {word}')
 
         _, reach = round_ends(0, np.abs(moved).max())

@@ -121,10 +121,9 @@ def test_each_claim_says_what_it_goes_by(results):
         assert {'claim', 'measured', 'holds'} <= claim.keys()
 
 
-def test_the_claim_on_the_centroid_counts_snapshots(results, columns):
-    nearer = columns['Centroid Distance After'] < columns['Centroid Distance Before']
+def test_the_claim_on_the_centroid_needs_nine_snapshots(results):
     claim = results['claims']['centroid_moves_toward']
-    assert claim['measured'] == {'share of snapshots': nearer.mean()}
+    assert claim['measured'] == {'share of snapshots': None}
 
 
 def test_real_features_stay(results, columns):
