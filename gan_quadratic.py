@@ -1,13 +1,14 @@
 """A simple GAN learns to draw points of y = 10 + x^2, in TensorFlow 1 style on current TensorFlow.
 
     python gan_quadratic.py                        # the tutorial: 100,001 iterations of 1 + 1 steps
-    python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001    # its companion code's
+    python gan_quadratic.py --d-steps 10 --g-steps 10 --iterations 10001    # as its companion code
     python gan_quadratic.py --data spiral --pictures all    # an exercise, with every picture
     python gan_quadratic.py --sample 1000          # 1,000 samples of the first one's generator
-    python gan_quadratic.py --data table.csv       # data of your own; with --resume it goes on
+    python gan_quadratic.py --data table.csv       # data of your own; --resume continues the run
 
 Read it from top to bottom: data, networks, graph and training follow the tutorial, by its names and
-in its order, up to `train_iteration`. They stand on their own; what a run needs comes after.
+in its order, up to `train_iteration`. They stand on their own, but for `matmul`; what makes them
+fast and what a run needs comes after.
 `plotting.py`, a process of its own, draws from the files of a run.
 """
 import argparse
@@ -92,9 +93,13 @@ class LateTensorFlow:
         with silence():
             if lean:
                 os.environ['TF_USE_LEGACY_KERAS'] = '1'
-            import tensorflow.compat.v1 as module
-            if lean:
-                del os.environ['TF_USE_LEGACY_KERAS']
+            try:
+                import tensorflow.compat.v1 as module
+            except AttributeError as error:  # which would lead back to __getattr__
+                raise ImportError(f'TensorFlow: {error}') from error
+            finally:
+                if lean:
+                    del os.environ['TF_USE_LEGACY_KERAS']
         module.logging.set_verbosity(module.logging.ERROR)
         return module
 
@@ -170,7 +175,7 @@ def sample_sphere(n, scale, rng):
     return np.stack([radius*np.cos(angle), radius*np.sin(angle), z], axis=1)
 
 
-SHAPED = dict(  # what shapes other than the tutorial's come out well with
+SHAPED = dict(  # what suits the other distributions: outputs/gallery/README.md has the figures
     normalize='standard', hidden=[32, 32], activation='tanh', noise_dim=4, learning_rate=0.0005,
     average=0.999, keep='best', iterations=20001)
 
@@ -183,17 +188,17 @@ class Distribution(NamedTuple):
     scaled: bool = False  # does --scale mean something to it?
 
 
-def graph_of(curve, flags=SHAPED):
+def points_of(curve, flags=SHAPED):
     """The distribution of points (x, curve(x))."""
     return Distribution(functools.partial(sample_data, curve=curve), flags, scaled=True)
 
 
 DISTRIBUTIONS = {
-    'quadratic': graph_of(get_y, flags={}),
-    'cubic': graph_of(lambda x: x**3),
-    'quartic': graph_of(lambda x: x**4),
-    'sine': graph_of(lambda x: 10*np.sin(x/10)),
-    'cosine': graph_of(lambda x: 10*np.cos(x/10)),
+    'quadratic': points_of(get_y, flags={}),
+    'cubic': points_of(lambda x: x**3),
+    'quartic': points_of(lambda x: x**4),
+    'sine': points_of(lambda x: 10*np.sin(x/10)),
+    'cosine': points_of(lambda x: 10*np.cos(x/10)),
     'two-curves': Distribution(sample_two_curves, scaled=True),
     'spiral': Distribution(sample_spiral, dict(SHAPED, hidden=[64, 64], iterations=40001)),
     'ring': Distribution(sample_ring),
@@ -205,7 +210,7 @@ IMAGE_FLAGS = dict(
     output_mapping='tanh', average=0.999, learning_rate=0.0007, penalty=2., batch_size=64,
     iterations=30001, keep='best')
 TABLE_FLAGS = dict(
-    normalize='quantile', hidden=[64, 64], noise_dim=16,  # at least one a column
+    normalize='quantile', hidden=[64, 64], noise_dim=16,  # data_defaults raises it to one a column
     learning_rate=0.00005, penalty=3., iterations=20001, keep='best')
 KERAS_DATASETS = ('mnist', 'cifar10')
 BUILT_IN = (*DISTRIBUTIONS, *KERAS_DATASETS)
@@ -281,8 +286,8 @@ def generator(Z, hsize=[16, 16], reuse=False, *, dim=2, activation='leaky_relu',
 
 
 def discriminator(X, hsize=[16, 16], reuse=False, *, activation='leaky_relu', layer='dense'):
-    """Judges samples X [n, dim]: logits [n, 1], positive for real, and features h3 [n, 2], the
-    last, linear layer."""
+    """Judges samples X [n, dim]: logits [n, 1], positive for real, and the features h3 [n, 2] of a
+    linear layer, from which the last layer makes the logit."""
     with tf.variable_scope('GAN/Discriminator', reuse=reuse):
         h = X
         for units in hsize:
@@ -388,8 +393,8 @@ def loss_and_gradients(network, variables, X, Z, penalty=0., **networks):
     if network == 'Generator':
         loss = minimised = build_networks(X, Z, **networks).gen_loss
     else:
-        apart = penalty > 0  # it needs the gradients of real samples alone
-        gan = build_networks(X, Z, joined=not apart, **networks)
+        joined = not penalty  # it needs the logits of real samples by themselves
+        gan = build_networks(X, Z, joined=joined, **networks)
         loss = gan.disc_loss
         minimised = loss + gradient_penalty(gan, penalty)
     return [loss, *tf.gradients(minimised, variables)]
@@ -481,7 +486,7 @@ def standardised(rows, real, spread=None):
 
 def squared_distances(a, b, upper=False):
     """The squared distances of rows of a [n, d] to rows of b [m, d], in blocks that stay in the
-    cache: (slice of a, block) each. upper: to none of the rows before these."""
+    cache: (slice of a, block) each. upper, where b is a: a block leaves out the rows before it."""
     # |p - q|^2 = |p|^2 - 2 p.q + |q|^2, as one matrix product: several times as fast as
     # subtracting.
     left = np.column_stack([np.sum(a**2, axis=1), -2*a, np.ones(len(a), a.dtype)])
@@ -494,24 +499,25 @@ def squared_distances(a, b, upper=False):
 
 def distance_sums(a, b, within=False):
     """The sum of the distances of each row of a [n, d] to those of b [m, d], and the other way
-    round: [n] and [m]. within, where b is a: the two add up to the sum over all pairs."""
+    round: [n] and [m]. within, where b is a: each pair is computed once, and the two together are
+    each row's sum over all rows."""
     of_a = np.zeros(len(a))
     of_b = np.zeros(len(b))
     for rows, squares in squared_distances(a, b, upper=within):
         block = np.sqrt(np.maximum(0, squares))  # by rounding, a square may be just below 0
         of_a[rows] += block.sum(axis=1)
         if within:
-            block[:, :len(block)] = 0  # both ways in the line above
+            block[:, :len(block)] = 0  # the line above has pairs within the block both ways
         of_b[-block.shape[1]:] += block.sum(axis=0)
     return of_a, of_b
 
 
-def energy_distance_to(real, spread=None, unpaired=False):
+def energy_distance_to(real, spread=None, unbiased=False):
     """The function samples [n, d] -> their energy distance (Szekely and Rizzo 2013) to these real
     [m, d], and its standard error. Coordinates are divided by `spread`, by default the real ones'
     deviations. Unpaired, it is 0 in the mean over draws of one distribution."""
     def to_each_other(rows):
-        return sum(distance_sums(rows, rows, within=True))/(len(rows) - unpaired)
+        return sum(distance_sums(rows, rows, within=True))/(len(rows) - unbiased)
     b = np.float32(standardised(real, real, spread))
     real_to_real = to_each_other(b)
 
@@ -522,7 +528,7 @@ def energy_distance_to(real, spread=None, unpaired=False):
         from_real /= len(a)
         to_samples = to_each_other(a)
         value = 2*to_real.mean() - to_samples.mean() - real_to_real.mean()
-        # What each row adds to it varies so much from row to row.
+        # By the first-order variance: 2*(to_real - to_samples) is each sample's part in the value.
         of_samples = (to_real - to_samples).var()/len(a)
         of_real = (from_real - real_to_real).var()/len(b)
         return float(value), 2*math.sqrt(of_samples + of_real)
@@ -564,7 +570,7 @@ def measures_of(samples, real, data):
     distance = math.nan, math.nan
     if not data.image:
         most = max(MEASURED_ROWS, int(math.sqrt(5e9/real.shape[1])))  # in a few seconds
-        distance_to_real = energy_distance_to(real[:most], data.spread, unpaired=data.own)
+        distance_to_real = energy_distance_to(real[:most], data.spread, unbiased=data.own)
         distance = distance_to_real(samples[:most])
     compared = min(len(samples), len(real), 1000)
     shares = neighbour_shares(samples, real, data.spread)
@@ -583,7 +589,7 @@ FEATURE_ROWS = 2000  # of a batch, at most, whose distance is measured
 def metrics_row(iteration, losses, mean_D, features, measured):
     """One row of metrics.csv by column, of losses [n, 2] since the last snapshot, mean D(x) on real
     and on generated samples, features [3, 2, n, 2], before D's updates, before G's, after, of real,
-    of generated, and `measured`: energy distance, or None, and neighbours' shares of both."""
+    of generated, and `measured`: energy distance, NaN of images, and both shares of neighbours."""
     dloss, gloss = losses.T
     # float has room for a run gone astray
     _, (real, generated), (real_after, generated_after) = features.astype(float)
@@ -638,7 +644,7 @@ def check_claims(columns, final, verdict=None):
         samples_follow=claim(
             'Generated samples follow the real distribution',
             ('energy distance', distance, distance <= 0.02),  # of 2,000 real points 0.0016
-            # only shown: by this it is seen how thinly a curve is drawn
+            # shown, not judged: high where samples only scatter around a curve
             ('share with a nearest neighbour of their own kind', larger_share(final), True)),
         real_features_stay=claim(
             'A generator update moves no feature of real data',
@@ -654,6 +660,8 @@ def check_claims(columns, final, verdict=None):
             f'nearer in {toward:.0%} of the snapshots; the tutorial says "almost always"')
     if verdict:
         claims['samples_follow']['holds'] = verdict.holds
+        if verdict.holds is None:
+            claims['samples_follow']['finding'] = 'too few rows to tell'
     return claims
 
 
@@ -685,7 +693,7 @@ def judge(final):
     beyond = final['energy_distance'] - final.get('floor', math.nan) - 0.02
     surely_far = beyond - 2*final['energy_distance_error'] > 0
     maybe_far = beyond + 2*final['energy_distance_error'] > 0
-    if surely_far and final['energy_distance'] >= final['shuffled']:
+    if surely_far and final['energy_distance'] >= final.get('shuffled', math.inf):
         return Verdict(False, 'The samples are no nearer to real rows than shuffled columns.')
     if not maybe_far and uncertain <= 0.1 and share + uncertain <= 0.6:
         return Verdict(True, 'The samples are as good as real rows, as far as those held out tell.')
@@ -752,11 +760,12 @@ def is_year(cell):
 
 
 def find_separator(lines):
-    """The separator that cuts all lines into as many cells, or else the first, or else any."""
+    """The separator that cuts all lines into the same number of cells, or else one that cuts the
+    first, or else one that cuts any."""
     def fit(separator):
         rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
         widths = [len(cells) for cells in rows]
-        sure = separator != ' '  # by spaces numpy.savetxt aligns
+        sure = separator != ' '  # numpy.savetxt may align by spaces
         return min(widths) == max(widths) > 1, sure and widths[0] > 1, sure and max(widths) > 1
     return max('\t;,| ', key=fit)
 
@@ -778,7 +787,7 @@ def read_table(path, chosen=None):
     editor counts it."""
     open_file = gzip.open if path.lower().endswith('.gz') else open
     with open_file(path, 'rt', newline='', encoding='utf-8-sig') as file:
-        filled = (line.strip(' #') for line in file if line.strip())
+        filled = (line.strip(' #') for line in file if line.strip(' #\r\n'))
         top = list(itertools.islice(filled, 21))
         hint = re.fullmatch(r'sep=(.)\s*', top[0]) if top else None  # Excel's own
         if hint:
@@ -795,7 +804,7 @@ def read_table(path, chosen=None):
 
         file.seek(0)
         reader = csv.reader((line.strip(' ') for line in file), **form)
-        rows = (cells for cells in reader if any(map(str.strip, cells)))
+        rows = (cells for cells in reader if any(cell.strip(' #\t') for cell in cells))
         values = array('d')
         for cells in itertools.islice(rows, named + bool(hint), None):
             if len(cells) == len(names) + 1 and not cells[-1].strip():
@@ -822,7 +831,8 @@ def choose_columns(chosen, names):
                              f'{len(names)}: {", ".join(map(repr, names))[:250]}')
     indices = [numbers[name] for name in chosen]
     if len({*indices}) < len(indices):
-        raise UsageError(f'--columns {" ".join(chosen)} names a column twice; name each once')
+        raise UsageError(f'is asked for a column twice, by --columns {" ".join(chosen)}; name each '
+                         'once')
     return indices
 
 
@@ -849,7 +859,7 @@ def as_rows(values, chosen=None):
     """An array as rows [n, dim] of finite numbers, and the shape of a row where these are images,
     else None. values: [n, dim], or images [n, height, width(, channels)] or [n, channels, height,
     width]. Raises UsageError."""
-    rows = np.asarray(values)  # of a matrix, whose products are others
+    rows = np.asarray(values)  # np.matrix multiplies otherwise
     if np.ma.is_masked(values):
         raise UsageError('holds masked values; fill or leave them out')
     if rows.dtype.kind == 'O':
@@ -869,7 +879,7 @@ def as_rows(values, chosen=None):
         raise UsageError(f'holds {len(rows)} rows of {rows.shape[1]} columns; '
                          'at least 2 rows and 1 column are needed')
     if image and rows.dtype.kind != 'f':
-        return rows, image  # bytes take an eighth of the memory
+        return rows, image  # as they are: bytes take a quarter of the memory
     rows = rows.astype(np.float32 if image else float, copy=False)
     if not (np.abs(rows) < LARGEST).all():  # also of NaN
         raise UsageError('holds values that are not finite, or beyond single precision; remove or '
@@ -948,7 +958,8 @@ def named_columns(source):
         return None
     if not all(isinstance(name, str) for name in names):
         return None, list(columns)
-    readable = [name.encode('utf-8', 'replace').decode() for name in names]  # without half letters
+    # UTF-8 has no lone surrogates.
+    readable = [name.encode('utf-8', 'replace').decode() for name in names]
     return readable, list(columns)
 
 
@@ -1028,7 +1039,7 @@ class Affine(NamedTuple):
 
 
 def normal_scores(ranks, n):
-    """What a standard normal has at these of n equally likely ranks."""
+    """The quantiles of a standard normal at (rank + 0.5)/n."""
     return np.array([NormalDist().inv_cdf((rank + 0.5)/n) for rank in ranks])
 
 
@@ -1098,7 +1109,7 @@ def normal_inputs(rows):
 class Data(NamedTuple):
     """What a run knows of its data; `transform` leads to the networks' units, all else is in the
     data's."""
-    own: bool         # are they the user's?
+    own: bool         # are there rows, the user's or Keras's images, not a distribution?
     sample: Callable  # (n, rng) -> [n, dim] real rows in the data's units
     inputs: Callable  # the same as the networks are trained on them, float32
     names: list       # of the columns, dim of them
@@ -1268,7 +1279,8 @@ def reading(path):
 
 
 def read_run_file(path, settings):
-    """As `read_file`, of a .npz. Raises Failure where it is of a run of other settings."""
+    """As `read_file`, of a .npz; {} where there is none. Raises Failure also where it is of a run
+    of other settings."""
     arrays = read_file(path) or {}
     if arrays.get('run', run_id(settings)) != run_id(settings):
         raise Failure(f'{path} is of another run; put back that of this one, or start anew by '
@@ -1341,9 +1353,9 @@ FORMAT = 3               # of checkpoint.npz; another one is not read
 CHECKPOINT_EVERY = 1     # seconds, more where saving would take more than a fiftieth of the time
 CALL_SECONDS = 0.4       # of training in one sess.run, so that interrupts answer
 BUFFER_BYTES = 32e6      # of batches in one sess.run
-BLOCK_VALUES = 2_000_000     # of samples made at a time, which takes some times 16 MB
+BLOCK_VALUES = 2_000_000     # of samples made at a time: 16 MB, of which several exist at once
 SAMPLE_VALUES = 60_000_000   # of samples that a run returns, half a GB
-PIECE = 4096             # rows drawn at a time: what stays in the cache costs a third
+PIECE = 4096             # rows drawn at a time: they stay in the cache, which takes a third as long
 LARGEST_LOSS = 1e8       # no training comes back from there
 
 
@@ -1362,7 +1374,7 @@ def session_config(hidden, dim):
         config = tf.ConfigProto(intra_op_parallelism_threads=1, device_count={'GPU': 0})
     else:
         config = tf.ConfigProto(gpu_options=tf.GPUOptions(allow_growth=True))
-    # For large batches it would put in TemporaryVariable, which XLA cannot compile.
+    # Grappler would put TemporaryVariable into loops of large batches, which XLA cannot compile.
     rewriting = config.graph_options.rewrite_options
     rewriting.memory_optimization = rewriting.NO_MEM_OPT
     return config
@@ -1454,10 +1466,13 @@ def energy_baselines(data):
         return dict(floor=2*mean_distance/MEASURED_ROWS)
     if data.image or data.held_out is None:
         return {}
-    distance = energy_distance_to(data.held_out[:FINAL_ROWS], data.spread, unpaired=True)
+    distance = energy_distance_to(data.held_out[:FINAL_ROWS], data.spread, unbiased=True)
     rows = data.rows[:MEASURED_ROWS]
-    shuffled = rng.permuted(rows, axis=0)
-    return dict(floor=distance(rows)[0], shuffled=distance(shuffled)[0])
+    floor, _ = distance(rows)
+    if len(data.names) == 1:  # it is the same, however it is shuffled
+        return dict(floor=floor)
+    shuffled, _ = distance(rng.permuted(rows, axis=0))
+    return dict(floor=floor, shuffled=shuffled)
 
 
 def lattice(low, high, side):
@@ -1477,7 +1492,7 @@ class Snapshots:
         self.best = dict(distance=math.inf)  # with --keep best: the snapshot nearest to real rows
         self.best_weights = {}               # and its generator
         noise_dim = settings.noise_dim
-        self.X = data.sample(MEASURED_ROWS, streams['measures'])
+        self.X = data.sample(MEASURED_ROWS, streams['measures'])  # of all data, so that Z stays
         self.Z = sample_Z(MEASURED_ROWS, noise_dim, streams['measures'])
         if data.own:
             self.X = data.rows[:MEASURED_ROWS]
@@ -1486,7 +1501,7 @@ class Snapshots:
             n_training = n_real = 64
             margin = 0
         else:
-            self.distance = energy_distance_to(self.X, data.spread, unpaired=data.own)
+            self.distance = energy_distance_to(self.X, data.spread, unbiased=data.own)
             n_training = 10_000
             n_real = PICTURE_ROWS
             width = data.high - data.low
@@ -1556,7 +1571,7 @@ class Snapshots:
         losses = np.array([[dloss, gloss]], float)
         return losses, (arrays, mean_D, samples, weights)
 
-    @np.errstate(all='ignore')  # each thread has its own
+    @np.errstate(all='ignore')  # that of run_command does not reach this thread
     def keep(self, write_event, iteration, losses, arrays, mean_D, samples, weights):
         """Writes a snapshot and its measures; remembers the best generator. losses: [n, 2] since
         the last snapshot."""
@@ -1721,8 +1736,8 @@ class Run:
             self.bar.add(len(rows))
 
     def save(self):
-        """Saves all that going on needs. Raises Failure, and saves nothing, where a weight is not
-        finite."""
+        """Saves everything that --resume needs. Raises Failure, and saves nothing, where a weight
+        is not finite."""
         weights = self.networks.sess.run(self.networks.weights)
         if not all(np.isfinite(value).all() for value in weights.values()):
             raise diverged(f'iteration {self.iteration}: a weight', self.settings)
@@ -1734,8 +1749,9 @@ class Run:
                    state=np.frombuffer(state.encode(), np.uint8), recent=recent, **weights, **best)
 
     def restore(self):
-        """Back to the checkpoint, if any, with the logs cut there. Raises Failure, before any
-        change, where files are damaged or missing, UsageError where training has gone further."""
+        """Back to the checkpoint, if any, with the logs cut there. Raises, before any change,
+        Failure where files are damaged, OSError where a log is missing, UsageError where training
+        has gone further."""
         settings = self.settings
         path = self.folder/'checkpoint.npz'
         loss_logs = self.folder/'loss_logs.csv'
@@ -1823,7 +1839,7 @@ class Run:
 
 def end_of_row(path, columns, n):
     """Where the first n rows of a log of these columns end, in bytes. Raises Failure where it
-    differs."""
+    differs, OSError where it is missing."""
     if not n:
         return 0
     with reading(path), open(path, 'rb') as file:
@@ -1960,6 +1976,7 @@ def tell(drawing, byte):
 
 # ------------------------------------------------------- starting and going on, and what is printed
 
+LARGEST_WIDTH = 4096  # of --hidden and --noise-dim
 NOT_RECORDED = 'output', 'resume', 'overwrite', 'sample'
 MAY_CHANGE = 'iterations', 'pictures', 'print_every'  # when a run goes on
 TO_SAMPLE = (  # what --sample needs
@@ -2000,17 +2017,17 @@ def folder_of(given):
     if data != DEFAULTS['data']:
         stem = re.sub(r'(?i)\.(csv|tsv|npy|npz)(\.gz)?$', '', Path(data).name)
         words.append(stem.strip('.') or 'table')
-    defaults = {}
+    defaults = {}  # not known of own data before they are read
     if data in DISTRIBUTIONS:
         defaults = {**DEFAULTS, **DISTRIBUTIONS[data].flags}
     for name in DEFAULTS:
-        fixed = name not in ('data', *MAY_CHANGE, *NOT_RECORDED)
-        if fixed and name in given and given[name] != defaults.get(name, ()):
+        named = name not in ('data', *MAY_CHANGE, *NOT_RECORDED) and name in given
+        if named and (not defaults or given[name] != defaults[name]):
             words += flag_words(name, given[name])
     name = re.sub(r'[^\w.+-]+', '_', '-'.join(words))
     if len(name) > 100:
         name = f'{name[:90]}-{zlib.crc32(name.encode()):08x}'
-    if name.lower() in {'gallery', *OWN_NAMES}:
+    if name.lower() in {'gallery', *OWN_NAMES}:  # outputs/gallery belongs to the repository
         name = f'data-{name}'
     return Path('outputs', name)
 
@@ -2031,7 +2048,8 @@ def data_defaults(name, rows, image):
         return DISTRIBUTIONS[name].flags
     if image:
         return IMAGE_FLAGS
-    return dict(TABLE_FLAGS, noise_dim=max(16, rows.shape[1]))
+    n_noise = min(max(16, rows.shape[1]), LARGEST_WIDTH)
+    return dict(TABLE_FLAGS, noise_dim=n_noise)
 
 
 def fingerprint(rows):
@@ -2057,8 +2075,8 @@ def start_run(folder, given, array):
     name = given.get('data', DEFAULTS['data'])
     rows, names, image = find_rows(name if array is None else array, given.get('columns'))
     settings = Settings({**DEFAULTS, **data_defaults(name, rows, image), **given})
-    for name in NOT_RECORDED:
-        del settings[name]
+    for flag in NOT_RECORDED:
+        del settings[flag]
     check_meaning(given, settings)
     settings['fingerprint'] = fingerprint(rows)
     data = make_data(settings, rows, names, image)
@@ -2086,18 +2104,21 @@ def check_folder(folder, settings, overwrite):
             raise UsageError(f'argument --output: {folder/name} is no folder; move it away, or '
                              'give another --output')
 
-    lost = 'a run whose files are damaged'
-    with suppress(Failure):
+    cures = '--resume it, --overwrite it'
+    try:
         if 'fingerprint' not in (read_file(folder/'settings.json') or {}):
             raise UsageError(f'argument --output: {folder/min(ours)} is not of a run, and a run '
                              'would write there; give another --output')
         recorded = recorded_settings(folder, '--resume')
         lost = what_would_be_lost(folder, recorded, settings)
+    except Failure as error:
+        lost = f'a run that cannot be read ({str(error).split(";")[0]})'
+        cures = '--overwrite it'
     if not lost:
         say(f'Replacing the finished run in {folder}, which had the same flags.')
     elif not overwrite:
-        raise UsageError(f'argument --output: {folder} holds {lost}; --resume it, --overwrite it, '
-                         'or give another --output')
+        raise UsageError(f'argument --output: {folder} holds {lost}; {cures}, or give another '
+                         '--output')
 
 
 def what_would_be_lost(folder, recorded, settings):
@@ -2133,12 +2154,12 @@ def read_summary(folder):
 
 def recorded_settings(folder, flag):
     """The settings of the run in a folder, which a flag needs. Raises UsageError where there is
-    none."""
+    none, Failure where they are damaged or of another version."""
     path = folder/'settings.json'
     if not path.exists():
         raise UsageError(f'argument {flag}: {folder} holds no run; leave {flag} out to start one')
     recorded = read_file(path)
-    recorded.pop('suited', None)  # of earlier versions
+    recorded.pop('suited', None)  # the names of defaults, which earlier versions recorded
     flags = {name: default for name, default in DEFAULTS.items() if name not in NOT_RECORDED}
     if not recorded.keys() <= {*flags, 'fingerprint'}:
         raise Failure(f'{path} is of another version of this program; use that, or start anew by '
@@ -2326,7 +2347,7 @@ def data_name(text):
 
 EVERY = number(int, 1, 10**9)
 STEPS = number(int, 1, 1000)
-WIDTH = number(int, 1, 4096)
+WIDTH = number(int, 1, LARGEST_WIDTH)
 SWITCH = dict(action='store_true')
 FLAGS = {  # section: (flag, default, other arguments for argparse, meaning)
     'data': [
@@ -2463,7 +2484,8 @@ def train(**flags):
 
 
 def as_typed(flags):
-    """The words that give these flags on a command line; None and False give none."""
+    """The words that give these flags on a command line; None gives none, nor does False, but for
+    normalize."""
     argv = []
     for name, value in flags.items():
         flag = '--' + name.replace('_', '-')

@@ -1,7 +1,7 @@
 """Draws the pictures and the page of a run from the numbers in its folder; a process of its own,
 without TensorFlow.
 
-    python plotting.py DIR        every picture of the run in DIR, and its page (else: outputs)
+    python plotting.py DIR        the pictures that a run's --pictures asks for, and its page
 """
 import argparse
 import contextlib
@@ -56,6 +56,7 @@ def numbered(folder, pattern):
 
 
 # ---------------------------------------------------------------------------------- axes and points
+# `data`, in all that follows: the arrays of snapshots/data.npz, the run's settings, and `folder`.
 
 rcParams.update({
     'figure.constrained_layout.use': True,
@@ -244,13 +245,14 @@ def image_samples(figure, data):
 
 
 def moving_text(ax, x, y, **style):
-    """Of numbers alone: each letter that is drawn anew takes its time."""
+    """A text that each snapshot sets anew. It should be short: drawing letters is slow."""
     return ax.text(x, y, '', fontsize=9, transform=ax.transAxes, **style, **ANIMATED)
 
 
-def feature_axes(step, ax, centers=False):
-    """Axes for the features h3 around the update of network `step`, or their centers on one scale,
-    which follow them. Returns the function that shows those of a snapshot, and returns them."""
+def feature_axes(step, ax, centroids_only=False):
+    """Axes for the features h3 before and after the update of network `step`, 'D' or 'G', or for
+    their centroids, on one scale. The axes follow what they show. Returns the function that draws
+    the features of a snapshot and returns what it has drawn, [4, n, 2]; of centroids n is 1."""
     ax.set(xlim=(0, 1), ylim=(0, 1), **BARE)
     ax.set_xlabel('feature 1', loc='left')
     ax.set_ylabel('feature 2', loc='bottom')
@@ -258,19 +260,19 @@ def feature_axes(step, ax, centers=False):
     height = moving_text(ax, -0.02, 1, ha='right', va='top', rotation=90)
     move_bands = answer_bands(ax)
     labels = [f'{name} {step} step' for name, *_ in FEATURES]
-    move_series = four_series(ax, labels, 1.6 if centers else 1)
+    move_series = four_series(ax, labels, 1.6 if centroids_only else 1)
 
     def show(snapshot):
         first = 'DG'.index(step)  # a snapshot has them before D's step, after it, after G's
         before, after = snapshot['features'][first:first + 2].astype(float)
         clouds = np.stack([before[0], after[0], before[1], after[1]])  # real, generated
-        if centers:
+        if centroids_only:
             clouds = clouds.mean(axis=1, keepdims=True)
         lowest = clouds.min(axis=(0, 1))
         highest = clouds.max(axis=(0, 1))
         ends = [round_ends(*pair) for pair in zip(lowest, highest)]
         low, high = np.transpose(ends)
-        if centers:
+        if centroids_only:
             lacking = np.ptp(ends, axis=1).max() - (high - low)
             low = low - lacking/2
             high = high + lacking/2
@@ -335,7 +337,7 @@ def centroids(step, figure, data):
     """The centroids of those four clouds; beside them, enlarged, the generated centroid's move as
     seen from the real one: it came nearer where the arrow ends in the disc around the real one."""
     left, right = figure.subplots(1, 2, subplot_kw=dict(aspect='equal'))
-    show = feature_axes(step, left, centers=True)
+    show = feature_axes(step, left, centroids_only=True)
     left.set_title('where they are')
     right.set(xlim=(-1, 1), ylim=(-1, 1), **BARE)
     right.set_title('distance to the real centroid\n ')
@@ -442,6 +444,7 @@ def mapping(figure, data):
 # Each function draws on a figure from the numbers in the folder; nothing where there are none yet.
 
 EQUILIBRIUM = {'2 ln 2': 2*math.log(2), 'ln 2': math.log(2)}  # D's and G's loss
+SHUFFLED = 'of shuffled columns'  # only to compare with
 PANELS = (  # title, scale, column -> colour, what it should come to -> number, or name in the data
     ('Losses', 'linear', {'Discriminator Loss Mean': DARK, 'Generator Loss Mean': GENERATED},
      EQUILIBRIUM),
@@ -451,7 +454,7 @@ PANELS = (  # title, scale, column -> colour, what it should come to -> number, 
     ('Mean D(x)', 'share', {'D on Real': REAL, 'D on Generated': GENERATED},
      {'0.5: D cannot tell': 0.5}),
     ('Energy distance', 'log', {'Energy Distance': GENERATED},
-     {'of real rows': 'floor', 'of shuffled columns': 'shuffled'}),
+     {'of real rows': 'floor', SHUFFLED: 'shuffled'}),
     ('Share with a nearest neighbour of their own kind', 'share',
      {'Neighbours Samples': GENERATED, 'Neighbours Real': REAL},
      {'0.5: cannot be told apart': 0.5}),
@@ -534,10 +537,11 @@ def draw_panel(ax, iterations, columns, data, title, scale, curves, levels):
     ax.locator_params(axis='x', nbins=5)
     for name, color in curves.items():
         ax.plot(iterations, columns[name], '.-', color=color, label=name)
-    for (label, value), style in zip(levels.items(), ('--', ':')):
+    for label, value in levels.items():
         if isinstance(value, str):
             value = float(data.get(value, np.nan))
         if math.isfinite(value):
+            style = ':' if label == SHUFFLED else '--'
             ax.axhline(value, color=GREY, linestyle=style, label=label)
 
     drawn = np.concatenate([line.get_ydata() for line in ax.lines])
@@ -789,7 +793,7 @@ svg * { fill: none; stroke: currentColor; vector-effect: non-scaling-stroke; poi
 <div class="beside"><div class="grid" id="frames"></div>
 <aside><div id="charts"></div>
 <h2>Measures at this iteration</h2><table id="measures"></table>
-<p id="note">The generator delivered: energy distance and neighbours are of all its samples.</p>
+<p id="note">The generator delivered: energy distance and neighbours are of the final samples.</p>
 </aside></div>
 <h2>What the tutorial claims</h2><table id="claims"></table>
 <h2>The samples delivered</h2><table id="final"></table>
@@ -947,7 +951,7 @@ const words = {
   'Neighbours Samples': 'samples whose nearest neighbour is a sample',
   'Neighbours Real': 'real rows whose nearest neighbour is a real row',
 };
-const endings = [  // of the final measures, which are of more samples than those of a snapshot
+const endings = [  // of the final measures
   ['Energy Distance', 'energy_distance', 'energy_distance_error'],
   ['Neighbours Samples', 'neighbours_samples', 'neighbours_error'],
   ['Neighbours Real', 'neighbours_real', 'neighbours_error'],
@@ -971,7 +975,7 @@ function claimRow({ claim, holds, measured = {}, finding }) {
   const sign = { true: '✓ holds', false: '✗ not so' }[holds] ?? '– unclear';
   const known = Object.entries(measured).filter(([, value]) => value !== null);
   const details = known.map(([name, value]) => `${name} ${round(value)}`);
-  if (finding || !(holds in { true: 0, false: 0 })) details.push(finding ?? 'too short to say');
+  if (finding || holds === null) details.push(finding ?? 'too short to say');
   return [sign, claim, details.join('; ')];
 }
 
@@ -1078,7 +1082,7 @@ class Drawing:
         self.parent = parent
         self.asked = asked
         self.live = bool(parent)  # is the run going on?
-        self.done = set()         # iterations whose pictures are drawn
+        self.done = set()         # iterations whose pictures were tried
         self.settings = read_file(folder/'settings.json')
         self.data = read_file(folder/'snapshots/data.npz')
         if self.settings is None or self.data is None:

@@ -345,7 +345,7 @@ def repeats_row(rows, results):
     def distance_and_shares(n):
         fresh = normal_rows(n, rng)
         some = rng.permutation(results['samples'])[:JUDGING_ROWS]
-        distance, _ = program.energy_distance_to(fresh, spread, unpaired=True)(samples)
+        distance, _ = program.energy_distance_to(fresh, spread, unbiased=True)(samples)
         return [distance, *program.neighbour_shares(some, fresh, spread)]
 
     _, held_out = program.hold_out(rows, len(rows), rng)

@@ -768,7 +768,7 @@ def held_out(trained, table):
 
 def test_a_table_is_judged_by_all_samples_and_the_rows_held_out(held_out, trained):
     rows, spread = held_out
-    distance = program.energy_distance_to(rows, spread, unpaired=True)
+    distance = program.energy_distance_to(rows, spread, unbiased=True)
     expected, error = distance(trained.samples)
     assert trained.final['energy_distance'] == pytest.approx(expected)
     assert trained.final['energy_distance_error'] == pytest.approx(error)

@@ -27,9 +27,9 @@ def normal(rng):
 
 # ---------------------------------------------------------------------------------- energy distance
 
-def distance_between(samples, real, spread=None, unpaired=False):
+def distance_between(samples, real, spread=None, unbiased=False):
     """The energy distance, without its error."""
-    distance, _ = energy_distance_to(real, spread, unpaired)(samples)
+    distance, _ = energy_distance_to(real, spread, unbiased)(samples)
     return distance
 
 
@@ -45,27 +45,27 @@ def test_the_energy_distance_by_hand_in_any_units(unit, origin):
     assert found == pytest.approx(expected)
 
 
-def mean_distance(a, b, unpaired):
-    """By subtracting each from each; unpaired: of a with itself, but no row."""
+def mean_distance(a, b, unbiased):
+    """By subtracting each from each; unbiased: of a with itself, but no row."""
     apart = np.linalg.norm(a[:, None] - b, axis=2)
-    pairs = apart.size - len(a)*unpaired
+    pairs = apart.size - len(a)*unbiased
     return apart.sum()/pairs
 
 
-@pytest.mark.parametrize('unpaired', [False, True], ids=['', 'unpaired'])
+@pytest.mark.parametrize('unbiased', [False, True], ids=['', 'unbiased'])
 @pytest.mark.parametrize('n, m, dim', [
     pytest.param(9, 7, 2, id='few rows'),
     pytest.param(600, 700, 3, id='several blocks'),
     pytest.param(40, 50, 30, id='many columns')])
-def test_the_energy_distance_by_subtracting(n, m, dim, unpaired, normal):
+def test_the_energy_distance_by_subtracting(n, m, dim, unbiased, normal):
     spread = np.linspace(1, 5, dim)
     samples = normal(n, dim)
     real = normal(m, dim)
     between = mean_distance(samples, real, False)
-    within_samples = mean_distance(samples, samples, unpaired)
-    within_real = mean_distance(real, real, unpaired)
+    within_samples = mean_distance(samples, samples, unbiased)
+    within_real = mean_distance(real, real, unbiased)
     expected = 2*between - within_samples - within_real
-    found = distance_between(samples*spread, real*spread, spread, unpaired)
+    found = distance_between(samples*spread, real*spread, spread, unbiased)
     assert found == pytest.approx(expected, abs=2e-4)  # single precision
 
 
@@ -77,7 +77,7 @@ def test_copies_are_at_no_distance(rng):
 def test_unpaired_it_is_0_in_the_mean_over_draws(normal):
     found = []
     for _ in range(300):
-        distance = distance_between(normal(20, 2), normal(30, 2), np.ones(2), unpaired=True)
+        distance = distance_between(normal(20, 2), normal(30, 2), np.ones(2), unbiased=True)
         found.append(distance)
     error_of_mean = np.std(found)/math.sqrt(len(found))
     assert abs(np.mean(found)) < 3*error_of_mean
@@ -107,7 +107,7 @@ def test_beyond_single_precision_it_is_large_and_finite(normal):
 def test_the_standard_error_is_what_repeats_on_fresh_rows_differ_by(n, m, shift, most, normal):
     results = []
     for _ in range(150):
-        distance = energy_distance_to(normal(m, 2), np.ones(2), unpaired=True)
+        distance = energy_distance_to(normal(m, 2), np.ones(2), unbiased=True)
         results.append(distance(normal(n, 2) + shift))
     distances, errors = np.transpose(results)
     assert 0.8 < np.median(errors)/distances.std() < most
