@@ -1031,7 +1031,9 @@ class Affine(NamedTuple):
 
     def to_networks(self, rows):
         """Rows [n, dim] in the data's units, as float32 in the networks'."""
-        return np.float32((rows - self.shift)/self.spread)
+        if self.shift.any() or (self.spread != 1).any():  # else drawing took a third longer
+            rows = (rows - self.shift)/self.spread
+        return rows.astype(np.float32)
 
     def from_networks(self, samples):
         """The way back as part of the graph: a tensor [n, dim] in double precision."""
@@ -1726,10 +1728,12 @@ class Run:
         """Writes and prints the losses [n, 2] of the iterations from this one on, as often as the
         flags say."""
         rows = list(zip(itertools.count(self.iteration), *losses.T.tolist()))
-        lines = ['%d,%.9g,%.9g' % row for row in rows if row[0] % self.settings.log_every == 0]
+        log_every = self.settings.log_every
+        print_every = self.settings.print_every
+        lines = ['%d,%.9g,%.9g' % row for row in rows if row[0] % log_every == 0]
         append_lines(self.folder/'loss_logs.csv', LOSSES, lines)
         for row in rows:
-            if row[0] % self.settings.print_every == 0:
+            if row[0] % print_every == 0:
                 line = 'Iterations: %d\t Discriminator loss: %.4f\t Generator loss: %.4f' % row
                 say(f'\r\033[K{line}' if self.bar else line)  # in place of the bar
         if self.bar:
