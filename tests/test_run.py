@@ -219,44 +219,6 @@ def test_a_call_is_short_from_the_first_on(tmp_path, monkeypatch):
 
 # ------------------------------------------------------------------------ the user's own rows
 
-@pytest.fixture(scope='module')
-def table():
-    """Rows of one decimal, of three, and whole."""
-    rng = np.random.default_rng(0)
-    columns = [20 + rng.normal(size=60).round(1), rng.random(60).round(3), rng.integers(0, 99, 60)]
-    return np.stack(columns, axis=1)
-
-
-@pytest.fixture(scope='module', params=['quantile', 'standard'])
-def of_a_table(request, table, tmp_path_factory):
-    """The folder of a run on it, and what `train` returned."""
-    folder = tmp_path_factory.mktemp('table')
-    with few_samples():
-        return folder, train(data=table, normalize=request.param, output=folder, **TINY)
-
-
-@pytest.mark.parametrize('column, decimals', [(0, 1), (1, 3), (2, 0)])
-def test_samples_have_the_decimals_of_their_column(column, decimals, of_a_table):
-    samples = of_a_table[1]['samples'][:, column]
-    np.testing.assert_array_equal(samples, samples.round(decimals))
-    assert len(np.unique(samples)) > 20
-
-
-def test_they_are_written_with_these(of_a_table):
-    lines = (of_a_table[0]/'generated_samples.csv').read_text().splitlines()
-    odd = [line for line in lines[1:] if not re.fullmatch(r'-?\d+\.\d,-?\d+\.\d{3},-?\d+', line)]
-    assert odd == []
-
-
-def test_the_end_of_training_can_be_the_best(tmp_path):
-    """Though no snapshot falls on it: G comes nearer all the time, to rows that lie far away."""
-    rows = 3 + np.random.default_rng(0).random([60, 2])
-    results = train(data=rows, normalize=False, keep='best', iterations=30,
-                    snapshot_every=20, hidden=[8], learning_rate=0.03, penalty=0.,
-                    step_by_step=True, pictures='none', output=tmp_path)
-    assert results['delivered_iteration'] == 29
-
-
 def test_a_generator_that_was_never_trained_is_told(tmp_path, capsys):
     with few_samples():
         train(**dict(TINY, iterations=1), output=tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gan_quadratic as program
-from gan_quadratic import UsageError, find_rows, train
+from gan_quadratic import UsageError, train
 from helpers import ROOT
 from runs import TINY, command, interrupt, one_line
 
@@ -204,7 +204,7 @@ def test_an_error_that_names_no_file(error, words, monkeypatch, capsys):
     assert 'None' not in line
 
 
-# ----------------------------------------------------------------- objects, and tables' first lines
+# ------------------------------------------------------------------------------ objects as data
 
 class Frame:
     """Stands for a data frame, whose columns are of several types."""
@@ -212,18 +212,6 @@ class Frame:
 
     def __array__(self, dtype=None, copy=None):
         return np.array([[1, 2.5, True], [3, 4.5, False]]*30, object)
-
-
-@pytest.mark.parametrize('data, columns, names', [
-    (Frame(), None, ['-log10p', 'b', 'flag']),
-    (Frame(), ['-log10p', '3'], ['-log10p', 'flag']),
-    ([[1, 2], [3, 4]]*30, None, None),
-    ([(1.5,), (2,)]*30, ['1'], None)], ids=['frame', 'columns', 'lists', 'tuples'])
-def test_what_numpy_makes_an_array_of(data, columns, names):
-    rows, found, _ = find_rows(data, columns)
-    assert found == names
-    assert len(rows) == 60
-    assert rows.dtype == float
 
 
 def test_columns_are_chosen_by_train(tmp_path):
@@ -246,46 +234,3 @@ def test_an_array_that_cannot_be_learned(data, words, tmp_path):
 def test_train_names_its_arguments():
     with pytest.raises(UsageError, match=r"no argument 'iteration'; it has .*\biterations\b"):
         train(iteration=5)
-
-
-@pytest.mark.parametrize('text, names', [
-    ('body mass\n1\n2\n', ['body mass']),
-    ('# x y\n1.0 2.0\n3.0 4.0\n', ['x', 'y']),
-    ('a|b\n1|2\n3|4\n', ['a', 'b']),
-    (',0,1\n0,2,3\n1,5,6\n', ['', '0', '1']),
-    ('3,7\n5,3\n2,8\n', None),
-    ('1990,1995\n1991,1999\n2000,2001\n', None),
-    ('  1.5   2.0\n -3.0   4.0\n', None)],
-    ids=['two words', 'numpy.savetxt', 'bars', 'an index', 'numbers', 'years', 'aligned'])
-def test_what_the_first_line_is(text, names, tmp_path, capsys):
-    (tmp_path/'a.csv').write_text(text)
-    assert find_rows(str(tmp_path/'a.csv'))[1] == names
-    assert capsys.readouterr().out == ''
-
-
-@pytest.mark.parametrize('text', [
-    '0,1,2\n1.5,2.5,3.5\n4,5,6.5\n', '1;2\n0.5;0.7\n3;4\n', '2019,2020\n1,2.5\n3,4\n'],
-    ids=['from 0', 'from 1', 'years'])
-def test_a_first_line_of_numbers_is_told(text, tmp_path, capsys):
-    (tmp_path/'a.csv').write_text(text)
-    rows, names, _ = find_rows(str(tmp_path/'a.csv'))
-    assert names is None
-    assert len(rows) == 3
-    assert 'is taken for a row; if it is names, write' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize('text, names', [
-    ('country,2019,2020\nDE,1.1,2.2\nFR,2,3\n', ['2019', '2020']),
-    ('name,1,2\nanna,0.5,0.7\nbert,3,4\n', ['1', '2'])], ids=['years', 'numbers'])
-def test_names_beside_a_column_of_text(text, names, tmp_path):
-    (tmp_path/'a.csv').write_text(text)
-    assert find_rows(str(tmp_path/'a.csv'), names)[1] == names
-
-
-@pytest.mark.parametrize('text, words', [
-    ('a,b\n"1,234",5\n2,3\n', "'1,234' is no finite .* is 1234.5"),
-    ('a:b\n1:2\n3:4\n', "'1:2' is no finite .* semicolon, .* spaces")], ids=['thousands', 'colon'])
-def test_what_a_cell_should_be(text, words, tmp_path):
-    (tmp_path/'a.csv').write_text(text)
-    with pytest.raises(UsageError, match=words):
-        find_rows(str(tmp_path/'a.csv'))
